@@ -1,0 +1,28 @@
+# One image for every process of imagequeue: `imagequeue api` (the default), `imagequeue worker`.
+# Settings and secrets come from the environment when it runs; none are in the image.
+
+# The Python that constraints.txt was resolved for.
+FROM python:3.11-slim AS build
+WORKDIR /build
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY api api
+COPY imagequeue imagequeue
+COPY mcp_bridge mcp_bridge
+COPY sandbox sandbox
+COPY worker worker
+RUN python -m venv /opt/imagequeue \
+    && /opt/imagequeue/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt .
+
+FROM python:3.11-slim
+COPY --from=build /opt/imagequeue /opt/imagequeue
+RUN useradd --system --uid 10001 --create-home imagequeue
+# IMAGEQUEUE_API_HOST: inside a container 127.0.0.1 is reached by nobody else; what is published decides who gets in.
+ENV PATH=/opt/imagequeue/bin:/usr/local/bin:/usr/bin:/bin \
+    PYTHONUNBUFFERED=1 \
+    IMAGEQUEUE_API_HOST=0.0.0.0 \
+    IMAGEQUEUE_LOG_FORMAT=json
+USER imagequeue
+WORKDIR /home/imagequeue
+EXPOSE 8080
+ENTRYPOINT ["imagequeue"]
+CMD ["api"]

@@ -1,0 +1,56 @@
+# Everything here works on a machine that has python3 (3.11 or newer, with venv) and make, and nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test check format bench lock clean
+
+help:  ## list the targets
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "imagequeue needs Python 3.11 or newer; point PYTHON= at one." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed-run: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing imagequeue into $(VENV) (once, about a minute) …"
+	$(PIP) -e '.[local]'
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing imagequeue and its development tools into $(VENV) (once, about a minute) …"
+	$(PIP) -e '.[local,dev]'
+	@touch $@ $(VENV)/.installed-run
+
+demo: $(VENV)/.installed-run  ## start the stack on this machine, run one job of each kind, show the results
+	$(BIN)/python tools/demo.py
+
+up: $(VENV)/.installed-run  ## start everything on this machine until Ctrl-C
+	$(BIN)/imagequeue up
+
+test: $(VENV)/.installed-dev  ## all tests, on real Redis, S3, workers and HTTP
+	$(BIN)/python -m pytest $(PYTEST)
+
+check: $(VENV)/.installed-dev  ## format, lint, types, import rules, sizes
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/python tools/check_sizes.py
+
+format: $(VENV)/.installed-dev  ## write the format and the safe lint fixes
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.installed-dev  ## the benchmarks, each beside what one would use instead
+	$(BIN)/python benchmarks/run.py
+
+lock: | $(BIN)/python  ## resolve again and rewrite constraints.txt
+	$(BIN)/python tools/lock.py
+
+clean:  ## remove the environment and what builds and tests leave
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .import_linter_cache .coverage* demo-output
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,34 @@
+"""The API as a WSGI application: everything is wired here."""
+
+from __future__ import annotations
+
+from flask_openapi.openapi import OpenAPI
+
+from api.context import attach
+from api.document import make_application
+from api.parameters import refuse_repeated_parameters
+from api.problems import register_problems
+from api.request_body import drain_unread_bodies
+from api.request_log import register_request_log
+from api.routes.docs import register_docs
+from api.routes.health import health_routes
+from api.routes.images import image_routes
+from api.routes.jobs import job_routes
+from api.routes.problems import problem_routes
+from imagequeue.service import ImageQueue
+from imagequeue.settings import Settings
+
+
+def create_app(queue: ImageQueue, settings: Settings) -> OpenAPI:
+    """The application that serves `queue`; whoever opened the queue closes it."""
+    app = make_application(__name__)
+    app.url_map.merge_slashes = False  # a redirect would stand where a 404 belongs
+    attach(app, queue, settings)
+    register_request_log(app)
+    register_problems(app)
+    refuse_repeated_parameters(app)
+    drain_unread_bodies(app)
+    for routes in (job_routes(), image_routes(), health_routes(), problem_routes()):
+        app.register_api(routes)
+    register_docs(app)
+    return app

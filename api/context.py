@@ -1,0 +1,34 @@
+"""What a view needs of its application."""
+
+from __future__ import annotations
+
+from typing import Final, cast
+
+from flask import Flask, current_app, g
+
+from imagequeue.service import ImageQueue
+from imagequeue.settings import Settings
+
+_QUEUE: Final = "imagequeue.queue"
+_SETTINGS: Final = "imagequeue.settings"
+
+
+def attach(app: Flask, queue: ImageQueue, settings: Settings) -> None:
+    """Make the queue and the settings known to the views of `app`."""
+    app.extensions[_QUEUE] = queue
+    app.extensions[_SETTINGS] = settings
+
+
+def the_queue() -> ImageQueue:
+    """The queue behind the current application."""
+    return cast("ImageQueue", current_app.extensions[_QUEUE])
+
+
+def the_settings() -> Settings:
+    """The settings of the current application."""
+    return cast("Settings", current_app.extensions[_SETTINGS])
+
+
+def request_id() -> str:
+    """The id of the current request, as its answer's X-Request-Id and the log have it."""
+    return cast("str", g.request_id)

@@ -1,0 +1,160 @@
+"""What stands in a request's path, query and headers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Annotated, Final, Literal, Self
+
+from flask import Flask, request
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from api.context import the_settings
+from imagequeue.errors import InvalidRequest, Violation
+from imagequeue.jobs import JobState, is_job_id
+from imagequeue.requests import shown, violations
+
+DEFAULT_PAGE: Final = 20
+MAX_PAGE: Final = 100
+_EXAMPLE_ID: Final = "job_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z"
+_SECONDS: Final = re.compile(r"\d{1,15}(\.\d{1,9})?", re.ASCII)
+_PREFER_WAIT: Final = re.compile(r'(?:^|,)\s*wait\s*=\s*"?(\d{1,15})"?\s*(?:[,;]|$)', re.ASCII | re.IGNORECASE)
+
+
+def refuse_repeated_parameters(app: Flask) -> None:
+    """Refuse a query parameter that is given twice: which one was meant is not for the server to guess."""
+    app.before_request(_refuse_repeated)
+
+
+def _refuse_repeated() -> None:
+    repeated = {name: values for name, values in request.args.lists() if len(values) > 1}
+    if repeated:
+        raise InvalidRequest(
+            [
+                Violation(
+                    field=shown(name),
+                    rule="may be given once",
+                    given=shown(", ".join(values)),
+                    example=shown(f"{name}={values[0]}"),
+                )
+                for name, values in repeated.items()
+            ]
+        )
+
+
+class Query(BaseModel):
+    """The parameters of one address; unknown ones are refused, because a misspelt one would be passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _explain(cls, data: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(data)
+        except ValidationError as error:
+            found = violations(error, cls)
+            if not cls.model_fields:
+                rule = "is not a parameter: this address takes none"
+                found = [replace(violation, rule=rule, example=request.path) for violation in found]
+            raise InvalidRequest(found) from error
+
+
+def _seconds(value: object) -> object:
+    if isinstance(value, str) and _SECONDS.fullmatch(value):
+        return value
+    limit = f"{the_settings().max_wait_seconds:g}"
+    rule = f"must be a number of seconds from 0 to {limit}; more counts as {limit}"
+    raise PydanticCustomError("wait", "{rule}", {"rule": rule, "example": "30"})
+
+
+def _cursor(value: str) -> str:
+    if is_job_id(value):
+        return value
+    rule = "must be the next_cursor of a page"
+    raise PydanticCustomError("cursor", "{rule}", {"rule": rule, "example": _EXAMPLE_ID})
+
+
+class NoQuery(Query):
+    """The address takes no query parameters."""
+
+
+class JobQuery(Query):
+    """How long to wait for a job."""
+
+    wait: Annotated[
+        float | None,
+        BeforeValidator(_seconds),
+        Field(
+            description="Seconds to wait for the job to end; the server's limit (90 by default) applies to larger "
+            "values. Without it the answer comes at once.",
+            examples=["30"],
+        ),
+    ] = None
+
+
+class JobListQuery(Query):
+    """Which jobs, and how many."""
+
+    state: JobState | None = Field(default=None, description="Only jobs of this state.", examples=["succeeded"])
+    type: Literal["generate"] | None = Field(default=None, description="Only jobs of this type.", examples=["generate"])
+    cursor: Annotated[str, AfterValidator(_cursor)] | None = Field(
+        default=None, description="`next_cursor` of the page before.", examples=[_EXAMPLE_ID]
+    )
+    limit: int = Field(default=DEFAULT_PAGE, ge=1, le=MAX_PAGE, description="Jobs on a page.", examples=["20"])
+
+
+class ImageQuery(Query):
+    """Which form of an image."""
+
+    variant: Literal["original", "preview"] = Field(
+        default="original",
+        description="`original`: the bytes as OpenAI gave them; `preview`: a small WebP.",
+        examples=["preview"],
+    )
+
+
+class JobPath(BaseModel):
+    """Which job."""
+
+    job_id: str = Field(description="The job's id.", examples=[_EXAMPLE_ID])
+
+
+class ImagePath(JobPath):
+    """Which image of which job."""
+
+    index: int = Field(ge=0, description="The image's index, 0-based.", examples=[0])
+
+
+class ProblemPath(BaseModel):
+    """Which kind of error."""
+
+    code: str = Field(description="The error's code.", examples=["invalid_request"])
+
+
+class PreferHeader(BaseModel):
+    """RFC 7240. What is not understood there is passed over, as the RFC asks."""
+
+    prefer: str = Field(
+        default="",
+        alias="Prefer",
+        description="`wait=N`: wait up to N whole seconds for the job to end. The answer names what was applied in "
+        "Preference-Applied.",
+        examples=["wait=30"],
+    )
+
+    @property
+    def wait_seconds(self) -> int | None:
+        """Seconds to wait at most, limited by the setting; None when nothing is preferred."""
+        match = _PREFER_WAIT.search(self.prefer)
+        return min(int(match[1]), int(the_settings().max_wait_seconds)) if match else None

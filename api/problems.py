@@ -1,0 +1,156 @@
+"""Every error as `application/problem+json` (RFC 9457), and the one table of what can go wrong.
+
+Exceptions are not turned into answers anywhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote
+
+import structlog
+from flask import Flask, Response, request
+from pydantic import BaseModel, ConfigDict, Field
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from api.context import request_id
+from imagequeue.errors import ImageQueueError, InvalidRequest, Unavailable, Violation
+
+PROBLEM_JSON: Final = "application/problem+json"
+RETRY_AFTER_SECONDS: Final = 2
+"""What a client is asked to pause when Redis or S3 does not answer, and between two looks at a job."""
+_log = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemType:
+    """One kind of error: its stable code, its status, and what to do about it."""
+
+    code: str
+    status: int
+    title: str
+    meaning: str
+
+
+INTERNAL_ERROR: Final = ProblemType(
+    "internal_error",
+    500,
+    "Unexpected error",
+    "A defect of the server. The answer's X-Request-Id is also in the server's log: report it with that.",
+)
+BAD_REQUEST: Final = ProblemType("bad_request", 400, "Bad request", "The request is not valid HTTP, or was cut off.")
+_PROBLEM_TYPES: Final = (
+    BAD_REQUEST,
+    ProblemType(
+        "malformed_json", 400, "Malformed JSON", "The body is not JSON (RFC 8259, UTF-8). Nothing was stored or spent."
+    ),
+    ProblemType(
+        "invalid_request",
+        400,
+        "Invalid request",
+        "A rule is broken: `errors` names each field with the rule, what was given and a value that passes. "
+        "Nothing was stored or spent.",
+    ),
+    ProblemType("not_found", 404, "Not found", "Nothing is at this address; /docs shows the ones there are."),
+    ProblemType("job_not_found", 404, "No such job", "There is no job of this id; GET /v1/jobs lists yours."),
+    ProblemType(
+        "image_not_found", 404, "No such image", "The job has no image of this index, or not yet: wait for it to end."
+    ),
+    ProblemType(
+        "method_not_allowed", 405, "Method not allowed", "The address takes other methods: the Allow header lists them."
+    ),
+    ProblemType("job_finished", 409, "Job has ended", "A job that has ended cannot be changed any more."),
+    ProblemType("body_too_large", 413, "Body too large", "The body is larger than the server takes."),
+    ProblemType("unsupported_media_type", 415, "Unsupported media type", "Send the body as application/json."),
+    INTERNAL_ERROR,
+    ProblemType(
+        "store_unavailable", 503, "Redis does not answer", "Ask again after Retry-After seconds; no job is lost."
+    ),
+    ProblemType(
+        "objects_unavailable", 503, "S3 does not answer", "Ask again after Retry-After seconds; no image is lost."
+    ),
+)
+PROBLEM_TYPES: Final = {problem.code: problem for problem in _PROBLEM_TYPES}
+_OF_STATUS: Final = {
+    404: PROBLEM_TYPES["not_found"],
+    405: PROBLEM_TYPES["method_not_allowed"],
+    413: PROBLEM_TYPES["body_too_large"],
+    415: PROBLEM_TYPES["unsupported_media_type"],
+}
+
+
+class Problem(BaseModel):
+    """Why a request was not served (RFC 9457)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: str = Field(
+        description="Stable address of this kind of error, with a page that explains it.",
+        examples=["/problems/invalid_request"],
+    )
+    title: str = Field(description="The kind of error in words.", examples=["Invalid request"])
+    status: int = Field(description="The HTTP status.", examples=[400])
+    detail: str = Field(description="What went wrong this time.")
+    code: str = Field(description="Stable code of this kind of error.", examples=["invalid_request"])
+    instance: str = Field(description="The path that was asked for.", examples=["/v1/jobs"])
+    errors: tuple[Violation, ...] | None = Field(
+        default=None,
+        exclude_if=lambda errors: errors is None,
+        description="Each broken rule; only with the code `invalid_request`.",
+    )
+
+
+def problem_response(kind: ProblemType, detail: str, errors: tuple[Violation, ...] | None = None) -> Response:
+    """An error as an answer to the current request."""
+    problem = Problem(
+        type=f"/problems/{kind.code}",
+        title=kind.title,
+        status=kind.status,
+        detail=detail,
+        code=kind.code,
+        instance=quote(request.path),
+        errors=errors,
+    )
+    return Response(problem.model_dump_json(), status=kind.status, mimetype=PROBLEM_JSON)
+
+
+def register_problems(app: Flask) -> None:
+    """Answer every exception of `app` with a problem."""
+    app.register_error_handler(ImageQueueError, _on_our_error)
+    app.register_error_handler(HTTPException, _on_http_error)
+    app.register_error_handler(Exception, _on_unexpected_error)
+
+
+def _on_our_error(error: ImageQueueError) -> Response:
+    kind = PROBLEM_TYPES.get(error.code, INTERNAL_ERROR)
+    if kind is INTERNAL_ERROR:
+        return _on_unexpected_error(error)
+    if isinstance(error, InvalidRequest):
+        more = len(error.violations) - 1
+        detail = f"{error.violations[0]}" + (f" (and {more} more: see errors)" if more else "")
+        return problem_response(kind, detail, error.violations)
+    response = problem_response(kind, str(error))
+    if isinstance(error, Unavailable):
+        _log.warning("part_unavailable", code=error.code, error=str(error))
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
+
+
+def _on_http_error(error: HTTPException) -> Response | HTTPException:
+    status = error.code or INTERNAL_ERROR.status
+    if status < 400:  # a redirect
+        return error
+    if status >= 500:
+        return _on_unexpected_error(error)
+    kind = _OF_STATUS.get(status, BAD_REQUEST)
+    own_words = error.description if error.description != type(error).description else None
+    response = problem_response(kind, own_words or f"{request.method} {request.path}: {kind.meaning}")
+    if isinstance(error, MethodNotAllowed):
+        response.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
+    return response
+
+
+def _on_unexpected_error(error: Exception) -> Response:
+    _log.error("unexpected_error", method=request.method, path=request.path, exc_info=error)
+    return problem_response(INTERNAL_ERROR, f"Unexpected error; the server's log has it as request {request_id()}.")

@@ -1,0 +1,51 @@
+"""Whether the process serves, and whether the whole installation does."""
+
+from __future__ import annotations
+
+from flask import Response
+from flask_openapi.blueprint import APIBlueprint
+
+from api.context import the_queue
+from api.document import Health, Part, Readiness, add_route, json_answer, make_blueprint
+from api.parameters import NoQuery
+
+
+def healthz(query: NoQuery) -> Response:
+    """Whether this process serves; nothing else is asked."""
+    return Response(Health(status="ok").model_dump_json(), mimetype="application/json")
+
+
+def readyz(query: NoQuery) -> Response:
+    """Whether Redis, S3 and a worker serve, part by part."""
+    health = the_queue().health()
+    ready = all(part.ok for part in health.values())
+    readiness = Readiness(
+        status="ready" if ready else "unready",
+        parts={name: Part(ok=part.ok, detail=part.detail) for name, part in health.items()},
+    )
+    return Response(readiness.model_dump_json(), status=200 if ready else 503, mimetype="application/json")
+
+
+def health_routes() -> APIBlueprint:
+    """`/healthz` for restarts and `/readyz` for load balancers."""
+    routes = make_blueprint("health", "For supervisors and load balancers.")
+    add_route(
+        routes,
+        "get",
+        "/healthz",
+        healthz,
+        {200: json_answer(Health, "The process serves.")},
+        problems=("invalid_request",),
+    )
+    add_route(
+        routes,
+        "get",
+        "/readyz",
+        readyz,
+        {
+            200: json_answer(Readiness, "Everything serves."),
+            503: json_answer(Readiness, "A part does not serve; its `detail` says what to do."),
+        },
+        problems=("invalid_request",),
+    )
+    return routes

@@ -1,0 +1,1 @@
+"""imagequeue: a durable job queue for gpt-image-2."""

@@ -1,0 +1,220 @@
+"""What a job is: immutable records and their states. docs/architecture.md draws the state machine.
+
+Times are integer milliseconds since the epoch, always taken from Redis; money is US dollars.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from enum import StrEnum
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from ulid import ULID
+
+from imagequeue import pricing
+from imagequeue.requests import GenerateRequest, parse_size
+
+Lane = Literal["interactive", "batch"]
+LANES: Final[tuple[Lane, ...]] = ("interactive", "batch")
+"""In the order of service."""
+_JOB_ID: Final = re.compile(r"job_[0-7][0-9A-HJKMNP-TV-Z]{25}")
+
+
+class JobState(StrEnum):
+    """Terminal states never change."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the job has ended."""
+        return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
+
+class AttemptOutcome(StrEnum):
+    """How one attempt ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"  # answered by OpenAI with a refusal, or with something unusable
+    BUSY = "busy"  # not served: tried again later
+    UNKNOWN = "unknown"  # the call was sent and its fate is not known: it may be billed
+    LOST = "lost"  # the worker died before the call was sent: nothing was spent
+    CANCELLED = "cancelled"  # by the client; billed perhaps, when the call had been sent
+
+
+class Frozen(BaseModel):
+    """An immutable record."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Attempt(Frozen):
+    """One claim of a job by a worker. Its number is the fencing token."""
+
+    number: int
+    worker: str
+    started: int
+    call_started: int | None = None  # set before the request leaves: from here on money may be spent
+    ended: int | None = None
+    outcome: AttemptOutcome | None = None
+    request_id: str | None = None  # OpenAI's, for its support
+    route: Literal["direct", "responses"] | None = None
+    error: str | None = None
+
+    @property
+    def maybe_billed_for_nothing(self) -> bool:
+        """Whether money may have been spent without an image to show for it."""
+        lost = self.outcome in (AttemptOutcome.UNKNOWN, AttemptOutcome.CANCELLED)
+        return lost and self.call_started is not None
+
+
+class Image(Frozen):
+    """One stored output. `key` and `preview_key` are S3 keys; sizes in bytes and pixels."""
+
+    index: int
+    key: str
+    preview_key: str
+    filename: str
+    mime_type: str
+    size_bytes: int
+    width: int
+    height: int
+    sha256: str
+
+
+class Usage(Frozen):
+    """Tokens as OpenAI counted them; None where it did not say."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    total_tokens: int | None = None
+    input_text_tokens: int | None = None
+    input_image_tokens: int | None = None
+
+
+class Applied(Frozen):
+    """The settings that OpenAI says it used."""
+
+    size: str | None = None
+    quality: str | None = None
+    background: str | None = None
+    output_format: str | None = None
+
+
+class JobError(Frozen):
+    """Why a job did not succeed. `code` is stable; `retryable`: the same request may pass later."""
+
+    code: str
+    message: str
+    retryable: bool = False
+
+
+class PriceEstimate(Frozen):
+    """Dollars before the call; see pricing.estimate."""
+
+    low_usd: float
+    expected_usd: float
+    high_usd: float
+    price_table: str = pricing.PRICE_TABLE_VERSION
+
+
+class Job(Frozen):
+    """A job as the store holds it."""
+
+    id: str
+    type: Literal["generate"]
+    state: JobState
+    request: GenerateRequest
+    fingerprint: str
+    owner: str
+    lane: Lane
+    model: str
+    on_unknown_outcome: Literal["retry", "fail"]
+    estimate: PriceEstimate
+    created_at: int
+    started_at: int | None = None
+    finished_at: int | None = None
+    not_before: int | None = None  # a retry waits until then
+    cancel_requested: bool = False
+    attempt: int = 0  # number of the latest attempt
+    attempts: tuple[Attempt, ...] = ()
+    images: tuple[Image, ...] = ()
+    usage: Usage | None = None
+    applied: Applied | None = None
+    cost_usd_estimated: float | None = None
+    error: JobError | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def possible_extra_cost_usd(self) -> float:
+        """What attempts of unknown fate may have cost on top, at the estimate's expected price."""
+        return round(
+            sum(self.estimate.expected_usd for attempt in self.attempts if attempt.maybe_billed_for_nothing), 6
+        )
+
+
+class NewJob(Frozen):
+    """A validated, priced job that is not stored yet."""
+
+    id: str = Field(default_factory=lambda: f"job_{ULID()}")
+    request: GenerateRequest
+    owner: str
+    lane: Lane
+    model: str
+    on_unknown_outcome: Literal["retry", "fail"]
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for equal requests: sha256 of the canonical JSON."""
+        return fingerprint(self.model, self.request)
+
+    @property
+    def estimate(self) -> PriceEstimate:
+        """Its price before the call."""
+        request = self.request
+        figures = pricing.estimate(request.prompt, parse_size(request.size), request.quality, request.n)
+        return PriceEstimate(low_usd=figures.low_usd, expected_usd=figures.expected_usd, high_usd=figures.high_usd)
+
+
+class Claim(Frozen):
+    """A worker's right to run a job: valid while its lease is renewed."""
+
+    job: Job
+    holder: str  # unique for each claim, so that a repeated claim or finish is recognised
+
+    @property
+    def attempt(self) -> int:
+        """The fencing token."""
+        return self.job.attempt
+
+
+class Result(Frozen):
+    """How a claimed job ends: what finish writes."""
+
+    state: Literal[JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED]
+    outcome: AttemptOutcome
+    images: tuple[Image, ...] = ()
+    usage: Usage | None = None
+    applied: Applied | None = None
+    cost_usd_estimated: float | None = None
+    error: JobError | None = None
+    notes: tuple[str, ...] = ()
+    request_id: str | None = None
+
+
+def is_job_id(text: str) -> bool:
+    """Whether `text` has the form of a job id: `job_` and 26 ULID characters."""
+    return _JOB_ID.fullmatch(text) is not None
+
+
+def fingerprint(model: str, request: GenerateRequest) -> str:
+    """Sha256, hexadecimal, of what decides the picture and where it goes."""
+    canonical = json.dumps([model, request.model_dump(mode="json")], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,0 +1,219 @@
+"""ImageQueue: the one door to the queue, for the API, the MCP bridge and the command line."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from imagequeue.errors import ImageNotFound, ImageQueueError, JobNotFound
+from imagequeue.jobs import Job, JobState, Lane, NewJob, is_job_id
+from imagequeue.objects import ObjectStore
+from imagequeue.queue import Dispatcher, make_celery
+from imagequeue.requests import GenerateRequest
+from imagequeue.settings import Settings
+from imagequeue.store.connection import connect, refuse_eviction
+from imagequeue.store.fleet import FleetStore
+from imagequeue.store.jobs import JobStore
+from imagequeue.store.keys import Keys
+from imagequeue.views import JobPage, JobView, job_view
+from imagequeue.waiting import ChangeReader
+
+LOCAL_OWNER: Final = "local"
+"""Owner of everything as long as there are no API keys."""
+PREVIEW_MIME_TYPE: Final = "image/webp"
+_REREAD_SECONDS: Final = 5.0
+"""A waiter looks at the record this often even if nothing wakes it: a net, not the mechanism."""
+_PROBE_POLL_SECONDS: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class PartHealth:
+    """Whether one part serves, and what to do when it does not."""
+
+    ok: bool
+    detail: str
+
+
+class ImageQueue:
+    """Submit, look, wait, cancel, fetch. Built by `open_queue`; close it when done."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: JobStore,
+        fleet: FleetStore,
+        objects: ObjectStore,
+        dispatcher: Dispatcher,
+        changes: ChangeReader,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._fleet = fleet
+        self._objects = objects
+        self._dispatcher = dispatcher
+        self._changes = changes
+        self._stopping = False
+
+    def submit(self, request: GenerateRequest, *, owner: str = LOCAL_OWNER, lane: Lane = "interactive") -> Job:
+        """Store a validated request as a queued job and tell the workers.
+
+        Raises:
+            StoreUnavailable: nothing was stored, or the answer was lost; nothing is spent before a worker has it.
+        """
+        settings = self._settings
+        new = NewJob(
+            request=request,
+            owner=owner,
+            lane=lane,
+            model=settings.model,
+            on_unknown_outcome=settings.on_unknown_outcome,
+        )
+        job = self._store.submit(new)
+        self._dispatcher.dispatch(job.id, job.lane)
+        return job
+
+    def get(self, job_id: str, *, owner: str = LOCAL_OWNER) -> Job:
+        """Read a job.
+
+        Raises:
+            JobNotFound: there is none, or it belongs to somebody else.
+        """
+        # Anything else could name another record's key.
+        job = self._store.get(job_id) if is_job_id(job_id) else None
+        if job is None or job.owner != owner:
+            raise JobNotFound(job_id)
+        return job
+
+    def view(self, job: Job) -> JobView:
+        """The job as clients see it, with its place in the queue."""
+        return job_view(job, self._store.position(job))
+
+    def wait(self, job_id: str, seconds: float, *, owner: str = LOCAL_OWNER) -> Job:
+        """Return the job once it has ended, or as it is after `seconds` (the setting caps them) or `stop_waiting`."""
+        job = self.get(job_id, owner=owner)
+        if job.state.terminal or seconds <= 0:
+            return job
+        deadline = time.monotonic() + min(seconds, self._settings.max_wait_seconds)
+        changed = threading.Event()
+        with self._changes.listening(job_id, lambda _job_id, _event: changed.set()):
+            while True:
+                changed.clear()
+                job = self.get(job_id, owner=owner)
+                remaining = deadline - time.monotonic()
+                if job.state.terminal or remaining <= 0 or self._stopping:
+                    return job
+                changed.wait(min(remaining, _REREAD_SECONDS))
+
+    def stop_waiting(self) -> None:
+        """Let every `wait`, now and from now on, return the job as it is: the process is to end."""
+        self._stopping = True
+        self._changes.wake_all()
+
+    def list(self, *, state: JobState | None, cursor: str | None, limit: int, owner: str = LOCAL_OWNER) -> JobPage:
+        """A page of the owner's jobs, newest first."""
+        ids = self._store.list_ids(owner, state, cursor, limit + 1)
+        jobs = self._store.get_many(ids[:limit])
+        return JobPage(
+            jobs=tuple(self.view(job) for job in jobs), next_cursor=ids[limit - 1] if len(ids) > limit else None
+        )
+
+    def cancel(self, job_id: str, *, owner: str = LOCAL_OWNER) -> Job:
+        """Cancel a queued job at once, or ask for a running one; the answer's state tells which.
+
+        Raises:
+            JobFinished: it has ended already.
+        """
+        self._store.cancel(self.get(job_id, owner=owner))
+        return self._store.get(job_id)
+
+    def image_url(
+        self, job_id: str, index: int, variant: Literal["original", "preview"], *, owner: str = LOCAL_OWNER
+    ) -> str:
+        """A fresh presigned URL of an image.
+
+        Raises:
+            ImageNotFound: the job has no such image, or not yet.
+        """
+        job = self.get(job_id, owner=owner)
+        if not 0 <= index < len(job.images):
+            have = f"it has {len(job.images)}" if job.state.terminal else f"it is {job.state}"
+            raise ImageNotFound(f"Job {job_id} has no image {index}: {have}.")
+        image = job.images[index]
+        preview = variant == "preview"
+        return self._objects.presigned_url(
+            image.preview_key if preview else image.key,
+            content_type=PREVIEW_MIME_TYPE if preview else image.mime_type,
+            filename=f"{image.filename}.preview.webp" if preview else image.filename,
+            seconds=self._settings.presigned_url_seconds,
+        )
+
+    def health(self) -> Mapping[str, PartHealth]:
+        """Whether Redis, S3 and a worker serve."""
+        return {"redis": self._redis_health(), "s3": self._s3_health(), "workers": self._worker_health()}
+
+    def probe_messages(self, timeout_seconds: float) -> str | None:
+        """The name of a worker that received a message just sent; None when none did in time.
+
+        Raises:
+            StoreUnavailable: the broker did not take the message.
+        """
+        nonce = secrets.token_hex(8)
+        self._dispatcher.send_probe(nonce)
+        deadline = time.monotonic() + timeout_seconds
+        pause = threading.Event()
+        while (worker := self._fleet.probe_answer(nonce)) is None and time.monotonic() < deadline:
+            pause.wait(_PROBE_POLL_SECONDS)
+        return worker
+
+    def close(self) -> None:
+        """Stop the reader and close the broker's connections."""
+        self._changes.close()
+        self._dispatcher.close()
+
+    def _redis_health(self) -> PartHealth:
+        try:
+            self._fleet.ping()
+        except ImageQueueError as error:
+            return PartHealth(False, f"{error} Check IMAGEQUEUE_REDIS_URL and that Redis runs.")
+        return PartHealth(True, "answers")
+
+    def _s3_health(self) -> PartHealth:
+        try:
+            self._objects.ping()
+        except ImageQueueError as error:
+            return PartHealth(False, f"{error} Check IMAGEQUEUE_S3_ENDPOINT, IMAGEQUEUE_S3_BUCKET and AWS_*.")
+        return PartHealth(True, "answers")
+
+    def _worker_health(self) -> PartHealth:
+        try:
+            workers = self._fleet.live_workers(self._settings.lease_ms)
+        except ImageQueueError as error:
+            return PartHealth(False, str(error))
+        if not workers:
+            return PartHealth(False, "No worker gave a sign of life. Start one: imagequeue worker")
+        return PartHealth(True, f"{len(workers)} alive")
+
+
+def open_queue(settings: Settings) -> ImageQueue:
+    """Connect everything that `settings` names.
+
+    Raises:
+        Misconfigured: Redis would evict records, or a URL is wrong.
+        StoreUnavailable: Redis does not answer.
+    """
+    client = connect(settings.redis_url)
+    refuse_eviction(client)
+    keys = Keys(settings.key_prefix)
+    store = JobStore(client, keys)
+    return ImageQueue(
+        settings=settings,
+        store=store,
+        fleet=FleetStore(client, keys),
+        objects=ObjectStore(settings),
+        dispatcher=Dispatcher(make_celery(settings), store),
+        changes=ChangeReader(connect(settings.redis_url, max_connections=1), keys.changes),
+    )

@@ -1,0 +1,135 @@
+"""All settings, read once from the environment into one frozen object.
+
+Ours are `IMAGEQUEUE_*`; OpenAI's and AWS's keep their usual names. A bad value stops the process at start with one
+line that names the variable and never prints a secret.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from imagequeue.errors import Misconfigured
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """One process's settings. Descriptions name the unit; docs/operations.md lists them all."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="IMAGEQUEUE_",
+        frozen=True,
+        extra="ignore",
+        hide_input_in_errors=True,
+        env_ignore_empty=True,
+    )
+
+    redis_url: str = Field(default="redis://127.0.0.1:6379/0", description="Redis that holds all records.")
+    broker_url: str | None = Field(
+        default=None, description="Redis for Celery's messages; default: the records' Redis."
+    )
+    key_prefix: str = Field(default="iq:", description="Prefix of every Redis key, for sharing a Redis.")
+
+    s3_endpoint: str | None = Field(default=None, description="S3 server; default: AWS's own.")
+    s3_public_endpoint: str | None = Field(
+        default=None, description="S3 server as clients reach it, put into presigned URLs; default: the same."
+    )
+    s3_bucket: str = Field(default="imagequeue", min_length=3, max_length=63, description="Bucket for all objects.")
+    aws_access_key_id: SecretStr | None = Field(
+        default=None, validation_alias="AWS_ACCESS_KEY_ID", description="S3 key."
+    )
+    aws_secret_access_key: SecretStr | None = Field(
+        default=None, validation_alias="AWS_SECRET_ACCESS_KEY", description="S3 secret."
+    )
+    aws_region: str = Field(
+        default="us-east-1",
+        validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"),
+        description="S3 region.",
+    )
+    presigned_url_seconds: int = Field(
+        default=900, ge=1, le=604_800, description="How long, in seconds, a redirect to an image stays usable."
+    )
+
+    openai_api_key: SecretStr | None = Field(
+        default=None, validation_alias="OPENAI_API_KEY", description="OpenAI key; needed by workers only."
+    )
+    openai_base_url: str | None = Field(
+        default=None,
+        validation_alias="OPENAI_BASE_URL",
+        description="OpenAI-compatible server; default: OpenAI's own.",
+    )
+    openai_org_id: str | None = Field(
+        default=None, validation_alias="OPENAI_ORG_ID", description="OpenAI organisation."
+    )
+    openai_project_id: str | None = Field(
+        default=None, validation_alias="OPENAI_PROJECT_ID", description="OpenAI project."
+    )
+    model: str = Field(default="gpt-image-2", description="Image model that every job is sent to.")
+    openai_timeout_seconds: Seconds = Field(
+        default=360,
+        description="Longest silence, in seconds, of one call to OpenAI before its outcome counts as unknown.",
+    )
+    on_unknown_outcome: Literal["retry", "fail"] = Field(
+        default="retry", description="After a call whose fate is not known: call once more, or fail."
+    )
+    retry_budget_seconds: Seconds = Field(
+        default=600, description="How long after its first start a job may be retried when OpenAI is busy."
+    )
+
+    worker_slots: int = Field(default=128, ge=1, le=1000, description="Calls that one worker process holds at once.")
+    lease_seconds: Annotated[float, Field(ge=1)] = Field(
+        default=15, description="How long a worker may be silent before its jobs are taken back; renewed at a third."
+    )
+    spool_dir: Path = Field(
+        default_factory=lambda: Path(tempfile.gettempdir(), "imagequeue-spool"),
+        description="Folder where a worker keeps answers between OpenAI and S3.",
+    )
+
+    api_host: str = Field(default="127.0.0.1", description="Address the API listens on.")
+    api_port: int = Field(default=8080, ge=1, le=65535, description="Port the API listens on.")
+    api_processes: int = Field(default=2, ge=1, le=64, description="API processes.")
+    api_threads: int = Field(default=800, ge=1, le=4000, description="Requests that one API process serves at once.")
+    max_wait_seconds: Seconds = Field(
+        default=90, description="Longest time one request may wait for a job; common proxies cut at 100 seconds."
+    )
+    max_body_bytes: int = Field(default=1_048_576, ge=1024, description="Largest JSON request body in bytes.")
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
+    log_format: Literal["console", "json"] = Field(
+        default="console", description="Log lines for people or for machines."
+    )
+
+    @property
+    def celery_broker_url(self) -> str:
+        """Where Celery's messages go."""
+        return self.broker_url or self.redis_url
+
+    @property
+    def lease_ms(self) -> int:
+        """The lease in milliseconds, as the Lua scripts take it."""
+        return int(self.lease_seconds * 1000)
+
+
+def load_settings() -> Settings:
+    """Read the environment.
+
+    Raises:
+        Misconfigured: a variable has a bad value; the text names each variable and what is wrong with it.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [f"{variable_name(problem['loc'])}: {problem['msg']}" for problem in error.errors(include_input=False)]
+        raise Misconfigured("Bad setting: " + "; ".join(lines)) from None
+
+
+def variable_name(location: tuple[int | str, ...]) -> str:
+    """The environment variable behind a field's name or alias in a validation error."""
+    name = str(location[0])
+    return name if name in os.environ or name.isupper() else f"IMAGEQUEUE_{name.upper()}"

@@ -1,0 +1,54 @@
+"""What concerns no job in particular: workers' signs of life, the sweeper's lock, probes of the message path."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from imagequeue.store.connection import RedisClient, translated
+from imagequeue.store.keys import Keys
+
+_PROBE_LIFE_MS: Final = 60_000
+
+
+class FleetStore:
+    """Small shared facts about the running processes."""
+
+    def __init__(self, client: RedisClient, keys: Keys) -> None:
+        self._client = client
+        self._keys = keys
+
+    def ping(self) -> None:
+        """Ask Redis for an answer.
+
+        Raises:
+            StoreUnavailable: there is none.
+        """
+        with translated():
+            self._client.ping()
+
+    def live_workers(self, within_ms: int) -> list[str]:
+        """Names of the worker processes that gave a sign of life lately."""
+        with translated():
+            seconds, microseconds = self._client.time()
+            oldest = seconds * 1000 + microseconds // 1000 - within_ms
+            return self._client.zrangebyscore(self._keys.workers, str(oldest), "+inf")
+
+    def worker_left(self, worker: str) -> None:
+        """Forget a worker process that stopped in order."""
+        with translated():
+            self._client.zrem(self._keys.workers, worker)
+
+    def may_sweep(self, worker: str, hold_ms: int) -> bool:
+        """Whether this process is the one that sweeps for the next `hold_ms`."""
+        with translated():
+            return bool(self._client.set(self._keys.sweeper, worker, nx=True, px=hold_ms))
+
+    def answer_probe(self, nonce: str, worker: str) -> None:
+        """Note that a worker received the probe `nonce`."""
+        with translated():
+            self._client.set(self._keys.probe(nonce), worker, px=_PROBE_LIFE_MS)
+
+    def probe_answer(self, nonce: str) -> str | None:
+        """The worker that received the probe, None so far."""
+        with translated():
+            return self._client.get(self._keys.probe(nonce))

@@ -1,0 +1,48 @@
+"""A job as the fields of its Redis hash, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from imagequeue.jobs import Attempt, Job, NewJob, Result
+
+_JSON_FIELDS = ("request", "estimate", "images", "usage", "applied", "error", "notes")
+_ATTEMPT_PREFIX = "attempt:"
+
+
+def to_json(value: object) -> str:
+    """JSON that UTF-8 and Lua can carry: half of a pair, as a provider that cuts an emoji leaves it, becomes `?`."""
+    return json.dumps(value, ensure_ascii=False).encode(errors="replace").decode()
+
+
+def new_job_fields(new: NewJob) -> dict[str, str]:
+    """What submit writes besides what the script adds itself."""
+    return {
+        "type": new.request.type,
+        "owner": new.owner,
+        "lane": new.lane,
+        "model": new.model,
+        "fingerprint": new.fingerprint,
+        "on_unknown_outcome": new.on_unknown_outcome,
+        "request": new.request.model_dump_json(exclude_defaults=True),
+        "estimate": new.estimate.model_dump_json(),
+        "notes": to_json(new.request.notes()),
+    }
+
+
+def result_fields(result: Result) -> dict[str, str]:
+    """What finish writes; fields without a value are left out."""
+    data = result.model_dump(mode="json", exclude_none=True, exclude={"state", "outcome", "request_id"})
+    return {name: to_json(value) for name, value in data.items() if value not in ([], {})}
+
+
+def job_from_hash(fields: Mapping[str, str]) -> Job:
+    """Read a job back. Fields that only scripts need are passed over."""
+    data: dict[str, object] = {name: value for name, value in fields.items() if name in Job.model_fields}
+    data.update({name: json.loads(fields[name]) for name in _JSON_FIELDS if name in fields})
+    attempts = [
+        Attempt.model_validate_json(value) for name, value in fields.items() if name.startswith(_ATTEMPT_PREFIX)
+    ]
+    data["attempts"] = tuple(sorted(attempts, key=lambda attempt: attempt.number))
+    return Job.model_validate(data)

@@ -1,0 +1,228 @@
+"""Jobs in Redis: every transition is one Lua script, every answer a record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, cast
+
+from imagequeue.errors import JobFinished, JobNotFound
+from imagequeue.jobs import AttemptOutcome, Claim, Job, JobError, JobState, Lane, NewJob, Result
+from imagequeue.store.connection import RedisClient, translated
+from imagequeue.store.job_codec import job_from_hash, new_job_fields, result_fields, to_json
+from imagequeue.store.keys import Keys
+from imagequeue.store.scripts import Scripts
+
+MAX_LOSSES: Final = 3
+"""A job that lost this many workers ends failed: it is the likely killer."""
+
+CANCELLED: Final = JobError(code="cancelled", message="Cancelled by the client.")
+WORKER_LOST: Final = JobError(
+    code="worker_lost",
+    message=f"{MAX_LOSSES} workers died or went silent while they ran this job.",
+    retryable=True,
+)
+OUTCOME_UNKNOWN: Final = JobError(
+    code="outcome_unknown",
+    message="The call to OpenAI was sent and its answer never came: it may have been billed. "
+    "Submit the job again if you accept paying once more.",
+    retryable=True,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What a sweep has to look at: job ids, and members of the leases set."""
+
+    unsent: tuple[str, ...]
+    lapsed: tuple[str, ...]
+    delayed: tuple[str, ...]
+
+
+class JobStore:
+    """The records of jobs.
+
+    Every method raises StoreUnavailable when Redis does not answer; none leaves a half-done transition behind.
+    """
+
+    def __init__(self, client: RedisClient, keys: Keys) -> None:
+        self._client = client
+        self._keys = keys
+        self._scripts = Scripts(client)
+
+    def submit(self, new: NewJob) -> Job:
+        """Store a new job, queued and in the outbox. Repeating it with the same id changes nothing."""
+        fields = new_job_fields(new)
+        arguments = [new.id, *(part for field in fields.items() for part in field)]
+        self._scripts.run("submit", self._keys.for_job(new.id, new.owner, new.lane), arguments)
+        return self.get(new.id)
+
+    def sent(self, job_id: str) -> None:
+        """Clear the outbox entry: the broker has the message."""
+        with translated():
+            self._client.zrem(self._keys.outbox, job_id)
+
+    def give_back(self, job_id: str) -> None:
+        """Have the next sweep send the job's hint again: the one who received it will not run it."""
+        with translated():
+            self._client.zadd(self._keys.outbox, {job_id: 0})
+
+    def get(self, job_id: str) -> Job:
+        """Read a job.
+
+        Raises:
+            JobNotFound: there is none.
+        """
+        with translated():
+            fields = self._client.hgetall(self._keys.job(job_id))
+        if not fields:
+            raise JobNotFound(job_id)
+        return job_from_hash(fields)
+
+    def get_many(self, job_ids: Sequence[str]) -> list[Job]:
+        """Read the jobs that exist, in the order of the ids."""
+        if not job_ids:
+            return []
+        pipeline = self._client.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipeline.hgetall(self._keys.job(job_id))
+        with translated():
+            answers = cast("list[dict[str, str]]", pipeline.execute())
+        return [job_from_hash(fields) for fields in answers if fields]
+
+    def position(self, job: Job) -> int | None:
+        """How many jobs are served before this one, plus one; None when it does not wait."""
+        if job.state is not JobState.QUEUED:
+            return None
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.zrank(self._keys.waiting(job.lane), job.id)
+        if job.lane == "batch":
+            pipeline.zcard(self._keys.waiting("interactive"))
+        with translated():
+            answers = cast("list[int | None]", pipeline.execute())
+        rank, *ahead = answers
+        return None if rank is None else 1 + rank + sum(count or 0 for count in ahead)
+
+    def list_ids(self, owner: str, state: JobState | None, after: str | None, limit: int) -> list[str]:
+        """Up to `limit` ids of an owner's jobs, newest first, older than the id `after`."""
+        with translated():
+            newest = f"({after}" if after else "+"
+            return self._client.zrevrangebylex(self._keys.index(owner, state), newest, "-", 0, limit)
+
+    def count(self, owner: str, state: JobState) -> int:
+        """How many jobs of an owner are in a state."""
+        with translated():
+            return self._client.zcard(self._keys.index(owner, state))
+
+    def claim(self, job_id: str, worker: str, holder: str, lease_ms: int) -> Claim | None:
+        """Take a queued job for the worker process `worker`; None when it is not there to be taken.
+
+        `holder` is unique for this call: a repetition by the same holder gives the same claim.
+        """
+        routing = self._routing(job_id)
+        if routing is None:
+            return None
+        answer = self._scripts.run("claim", routing, [job_id, worker, holder, lease_ms])
+        return Claim(job=self.get(job_id), holder=holder) if answer == "claimed" else None
+
+    def start_call(self, claim: Claim, route: str) -> Literal["started", "cancelled", "refused"]:
+        """Note, before the request leaves, that money may be spent."""
+        keys = self._keys_of(claim.job)
+        answer = self._scripts.run("start_call", keys, [claim.attempt, claim.holder, route])
+        return cast("Literal['started', 'cancelled', 'refused']", answer)
+
+    def renew(self, worker: str, leases: Sequence[str], lease_ms: int) -> list[str]:
+        """Renew a process's leases and show that it lives; gives back the leases that were lost meanwhile."""
+        answer = self._scripts.run("renew", self._keys.for_fleet(), [worker, lease_ms, *leases])
+        return cast("list[str]", answer)
+
+    def finish(self, claim: Claim, result: Result) -> bool:
+        """End a job. False: the claim is not valid any more and nothing was written."""
+        patch = _attempt_patch(result.outcome, result.request_id, result.error)
+        notes = tuple(dict.fromkeys((*claim.job.notes, *result.notes)))  # those of submit stay
+        written = result_fields(result.model_copy(update={"notes": notes}))
+        fields = [part for field in written.items() for part in field]
+        keys = {
+            **self._keys_of(claim.job),
+            "index_final": self._keys.index(claim.job.owner, result.state),
+        }
+        arguments = [claim.job.id, claim.attempt, claim.holder, result.state.value, patch, *fields]
+        return self._scripts.run("finish", keys, arguments) == "finished"
+
+    def release(
+        self, claim: Claim, outcome: AttemptOutcome, error: JobError, delay_ms: int, request_id: str | None
+    ) -> Literal["released", "cancelled", "refused"]:
+        """Put a claimed job back into the queue, to be tried again after `delay_ms`."""
+        patch = _attempt_patch(outcome, request_id, error)
+        arguments = [claim.job.id, claim.attempt, claim.holder, delay_ms, patch]
+        answer = self._scripts.run("release", self._keys_of(claim.job), arguments)
+        return cast("Literal['released', 'cancelled', 'refused']", answer)
+
+    def cancel(self, job: Job) -> Literal["cancelled", "requested"]:
+        """Cancel a queued job at once, or ask a running one's worker to stop.
+
+        Raises:
+            JobFinished: it has ended already.
+            JobNotFound: it is gone.
+        """
+        answer = self._scripts.run("cancel", self._keys_of(job), [job.id, CANCELLED.model_dump_json()])
+        if answer == "missing":
+            raise JobNotFound(job.id)
+        if answer == "finished":
+            raise JobFinished(f"Job {job.id} has ended already ({self.get(job.id).state}); there is nothing to cancel.")
+        return cast("Literal['cancelled', 'requested']", answer)
+
+    def due(self, outbox_age_ms: int, limit: int) -> Due:
+        """What a sweep has to look at now; outbox entries count from `outbox_age_ms` on."""
+        answer = self._scripts.run("due", self._keys.for_fleet(), [outbox_age_ms, limit])
+        unsent, lapsed, delayed = cast("list[list[str]]", answer)
+        return Due(unsent=tuple(unsent), lapsed=tuple(lapsed), delayed=tuple(delayed))
+
+    def sweep(self, job_id: str, lease: str = "") -> Literal["queued", "failed", "cancelled", "nothing"]:
+        """Take a job back from a lapsed lease, or put one whose delay is over into the outbox."""
+        routing = self._routing(job_id)
+        if routing is None:
+            with translated():
+                self._client.zrem(self._keys.delayed, job_id)
+                self._client.zrem(self._keys.leases, lease)
+            return "nothing"
+        errors = [error.model_dump_json() for error in (WORKER_LOST, OUTCOME_UNKNOWN, CANCELLED)]
+        answer = self._scripts.run("sweep", routing, [job_id, lease, MAX_LOSSES, *errors])
+        return cast("Literal['queued', 'failed', 'cancelled', 'nothing']", answer)
+
+    def oldest_waiting(self, lane: Lane, limit: int) -> list[str]:
+        """Ids of the queued jobs that are next in a lane; those that wait for a retry are left out."""
+        with translated():
+            ids = self._client.zrange(self._keys.waiting(lane), 0, limit - 1)
+            due = [self._client.zscore(self._keys.delayed, job_id) for job_id in ids]
+        return [job_id for job_id, delayed in zip(ids, due, strict=True) if delayed is None]
+
+    def lane(self, job_id: str) -> Lane | None:
+        """The job's lane; None when there is no such job."""
+        with translated():
+            (lane,) = self._client.hmget(self._keys.job(job_id), ["lane"])
+        return cast("Lane | None", lane)
+
+    def _keys_of(self, job: Job) -> Mapping[str, str]:
+        return self._keys.for_job(job.id, job.owner, job.lane)
+
+    def _routing(self, job_id: str) -> Mapping[str, str] | None:
+        """The keys of a job of which only the id is known; what they depend on never changes."""
+        with translated():
+            owner, lane = self._client.hmget(self._keys.job(job_id), ["owner", "lane"])
+        return self._keys.for_job(job_id, owner, cast("Lane", lane)) if owner and lane else None
+
+
+def lease_of(claim: Claim) -> str:
+    """The member of the leases set that stands for a claim."""
+    return f"{claim.job.id}:{claim.attempt}:{claim.holder}"
+
+
+def job_id_of(lease: str) -> str:
+    """The job behind a member of the leases set."""
+    return lease.partition(":")[0]
+
+
+def _attempt_patch(outcome: AttemptOutcome, request_id: str | None, error: JobError | None) -> str:
+    patch = {"outcome": outcome.value, "request_id": request_id, "error": error.message if error else None}
+    return to_json({name: value for name, value in patch.items() if value is not None})

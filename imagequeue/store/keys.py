@@ -1,0 +1,89 @@
+"""The only place where a Redis key is spelled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from imagequeue.jobs import JobState, Lane
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """All keys under one prefix. docs/redis-data-model.md says what each holds."""
+
+    prefix: str
+
+    @property
+    def outbox(self) -> str:
+        """Sorted set: ids whose Celery message is not sent yet, by the time they joined (ms)."""
+        return f"{self.prefix}outbox"
+
+    @property
+    def delayed(self) -> str:
+        """Sorted set: ids of queued jobs that wait for a retry, by the time it is due (ms)."""
+        return f"{self.prefix}delayed"
+
+    @property
+    def leases(self) -> str:
+        """Sorted set: `job_id:attempt:holder` by the time the lease lapses (ms)."""
+        return f"{self.prefix}leases"
+
+    @property
+    def workers(self) -> str:
+        """Sorted set: worker processes by their last sign of life (ms)."""
+        return f"{self.prefix}workers"
+
+    @property
+    def sequence(self) -> str:
+        """Counter: places in the queue."""
+        return f"{self.prefix}sequence"
+
+    @property
+    def changes(self) -> str:
+        """Stream: the id of every job that changed, for the whole fleet; it wakes the waiters."""
+        return f"{self.prefix}changes"
+
+    @property
+    def sweeper(self) -> str:
+        """Lock: the one worker that sweeps now."""
+        return f"{self.prefix}sweeper"
+
+    def probe(self, nonce: str) -> str:
+        """String: a worker's answer to one probe of the message path."""
+        return f"{self.prefix}probe:{nonce}"
+
+    def waiting(self, lane: Lane) -> str:
+        """Sorted set: queued jobs of a lane by their place; the rank is the position."""
+        return f"{self.prefix}waiting:{lane}"
+
+    def job(self, job_id: str) -> str:
+        """Hash: the job."""
+        return f"{self.prefix}job:{job_id}"
+
+    def events(self, job_id: str) -> str:
+        """Stream: what happened to the job."""
+        return f"{self.prefix}events:{job_id}"
+
+    def index(self, owner: str, state: JobState | None) -> str:
+        """Sorted set, all scores 0: an owner's job ids in time order (ids sort by time), all or of one state."""
+        return f"{self.prefix}index:{owner}:{state or 'all'}"
+
+    def for_job(self, job_id: str, owner: str, lane: Lane) -> Mapping[str, str]:
+        """The keys that scripts name in their headers, for one job."""
+        return {
+            "job": self.job(job_id),
+            "events": self.events(job_id),
+            "waiting": self.waiting(lane),
+            "outbox": self.outbox,
+            "delayed": self.delayed,
+            "leases": self.leases,
+            "sequence": self.sequence,
+            "changes": self.changes,
+            "index_all": self.index(owner, None),
+            **{f"index_{state}": self.index(owner, state) for state in JobState},
+        }
+
+    def for_fleet(self) -> Mapping[str, str]:
+        """The keys that scripts name in their headers, for no job in particular."""
+        return {"outbox": self.outbox, "delayed": self.delayed, "leases": self.leases, "workers": self.workers}

@@ -1,0 +1,31 @@
+-- Cancels a queued job at once; asks the worker of a running one to stop.
+-- KEYS: job, waiting, outbox, delayed, index_queued, index_cancelled, events, changes
+-- ARGV: job_id, error (JSON)
+-- Returns: 'cancelled' (also when it was before), 'requested', 'finished' (too late), 'missing'
+local job, waiting, outbox, delayed, index_queued, index_cancelled, events, changes = unpack(KEYS)
+local job_id, error_json = unpack(ARGV)
+local state = redis.call('HGET', job, 'state')
+if not state then
+  return 'missing'
+end
+if state == 'cancelled' then
+  return 'cancelled'
+end
+local now = now_ms()
+if state == 'running' then
+  if redis.call('HSETNX', job, 'cancel_requested', 1) == 1 then
+    record_event(events, changes, job_id, 'cancel_requested', {state = 'running', at = now})
+  end
+  return 'requested'
+end
+if state ~= 'queued' then
+  return 'finished'
+end
+redis.call('HSET', job, 'state', 'cancelled', 'finished_at', now, 'error', error_json)
+redis.call('HDEL', job, 'not_before', 'holder')
+redis.call('ZREM', waiting, job_id)
+redis.call('ZREM', outbox, job_id)
+redis.call('ZREM', delayed, job_id)
+move_index(index_queued, index_cancelled, job_id)
+record_event(events, changes, job_id, 'cancelled', {state = 'cancelled', at = now})
+return 'cancelled'

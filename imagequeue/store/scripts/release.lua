@@ -1,0 +1,34 @@
+-- Puts a running job back into the queue, at its old place, to be tried again after a delay.
+-- KEYS: job, waiting, delayed, leases, index_running, index_queued, events, changes
+-- ARGV: job_id, attempt, holder, delay_ms, attempt_patch (JSON)
+-- Returns: 'released', 'cancelled' (a cancel was asked for: finish it instead), 'refused'
+local job, waiting, delayed, leases, index_running, index_queued, events, changes = unpack(KEYS)
+local job_id, attempt, holder, delay_ms, attempt_patch = unpack(ARGV)
+local state, current, current_holder, place, cancel =
+  unpack(redis.call('HMGET', job, 'state', 'attempt', 'holder', 'place', 'cancel_requested'))
+if current ~= attempt or current_holder ~= holder then
+  return 'refused'
+end
+if state == 'queued' then
+  return 'released'
+end
+if state ~= 'running' then
+  return 'refused'
+end
+if cancel then
+  return 'cancelled'
+end
+local now = now_ms()
+local patch = cjson.decode(attempt_patch)
+patch.ended = now
+patch_attempt(job, attempt, patch)
+if patch.outcome == 'unknown' then
+  redis.call('HINCRBY', job, 'unknowns', 1)
+end
+redis.call('HSET', job, 'state', 'queued', 'not_before', now + delay_ms)
+redis.call('ZREM', leases, job_id .. ':' .. attempt .. ':' .. holder)
+redis.call('ZADD', waiting, place, job_id)
+redis.call('ZADD', delayed, now + delay_ms, job_id)
+move_index(index_running, index_queued, job_id)
+record_event(events, changes, job_id, 'queued', {state = 'queued', attempt = tonumber(attempt), at = now, not_before = now + delay_ms})
+return 'released'

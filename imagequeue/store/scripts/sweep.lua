@@ -1,0 +1,62 @@
+-- Takes one job back from a worker whose lease lapsed, or puts one whose delay is over into the outbox.
+-- KEYS: job, waiting, outbox, delayed, leases, index_running, index_queued, index_failed, index_cancelled, events, changes
+-- ARGV: job_id, lease member or '', most losses, error when lost (JSON), error when unknown (JSON), error when cancelled (JSON)
+-- Returns: 'queued' (in the outbox now), 'failed', 'cancelled', 'nothing' (not due any more)
+local job, waiting, outbox, delayed, leases, index_running, index_queued, index_failed, index_cancelled, events, changes =
+  unpack(KEYS)
+local job_id, member, most_losses, lost_error, unknown_error, cancelled_error = unpack(ARGV)
+local now = now_ms()
+
+if member == '' then
+  local due = redis.call('ZSCORE', delayed, job_id)
+  if not due or tonumber(due) > now then
+    return 'nothing'
+  end
+  redis.call('ZREM', delayed, job_id)
+  if redis.call('HGET', job, 'state') ~= 'queued' then
+    return 'nothing'
+  end
+  redis.call('ZADD', outbox, now, job_id)
+  return 'queued'
+end
+
+local lapses = redis.call('ZSCORE', leases, member)
+if not lapses or tonumber(lapses) > now then
+  return 'nothing'
+end
+redis.call('ZREM', leases, member)
+local state, attempt, current_holder, place, cancel, policy, unknowns, losses = unpack(redis.call('HMGET', job,
+  'state', 'attempt', 'holder', 'place', 'cancel_requested', 'on_unknown_outcome', 'unknowns', 'losses'))
+if state ~= 'running' or member ~= job_id .. ':' .. attempt .. ':' .. current_holder then
+  return 'nothing'
+end
+
+local called = cjson.decode(redis.call('HGET', job, 'attempt:' .. attempt)).call_started
+local outcome = called and 'unknown' or 'lost'
+patch_attempt(job, attempt, {ended = now, outcome = outcome, error = 'the worker went silent'})
+redis.call('HDEL', job, 'holder')
+unknowns = called and redis.call('HINCRBY', job, 'unknowns', 1) or tonumber(unknowns or 0)
+losses = redis.call('HINCRBY', job, 'losses', 1)
+
+local function finish(final_state, index, error_json)
+  redis.call('HSET', job, 'state', final_state, 'finished_at', now, 'error', error_json)
+  move_index(index_running, index, job_id)
+  record_event(events, changes, job_id, final_state, {state = final_state, attempt = tonumber(attempt), at = now})
+  return final_state
+end
+
+if cancel then
+  return finish('cancelled', index_cancelled, cancelled_error)
+end
+if called and (policy == 'fail' or unknowns > 1) then
+  return finish('failed', index_failed, unknown_error)
+end
+if losses >= tonumber(most_losses) then
+  return finish('failed', index_failed, lost_error)
+end
+redis.call('HSET', job, 'state', 'queued')
+redis.call('ZADD', waiting, place, job_id)
+redis.call('ZADD', outbox, now, job_id)
+move_index(index_running, index_queued, job_id)
+record_event(events, changes, job_id, 'queued', {state = 'queued', attempt = tonumber(attempt), at = now})
+return 'queued'

@@ -1,0 +1,151 @@
+"""What a client sees of a record: the one shape behind REST, MCP and the command line."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from imagequeue.jobs import (
+    Applied,
+    Attempt,
+    AttemptOutcome,
+    Image,
+    Job,
+    JobError,
+    JobState,
+    Lane,
+    PriceEstimate,
+    Usage,
+)
+from imagequeue.requests import GenerateRequest
+
+Timestamp = Annotated[datetime, Field(description="UTC, ISO 8601.", examples=["2026-08-01T12:00:00.000Z"])]
+
+
+class View(BaseModel):
+    """Immutable and closed: what is not declared is not shown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ImageView(View):
+    """One finished image."""
+
+    index: int = Field(description="0-based.")
+    key: str = Field(description="Key in the bucket.")
+    url: str = Field(description="Stable path of the image; redirects to a fresh presigned URL.")
+    preview_url: str = Field(description="The same for the preview: WebP, longest edge 768 pixels.")
+    filename: str
+    mime_type: str
+    size_bytes: int
+    width: int = Field(description="Pixels.")
+    height: int = Field(description="Pixels.")
+    sha256: str = Field(description="Of the original's bytes, hexadecimal.")
+
+
+class AttemptView(View):
+    """One try. `outcome` is null while it runs; `unknown` means that it may be billed."""
+
+    number: int
+    worker: str
+    started_at: Timestamp
+    call_started_at: Timestamp | None = Field(description="When the request left for OpenAI.")
+    ended_at: Timestamp | None
+    outcome: AttemptOutcome | None
+    request_id: str | None = Field(description="OpenAI's id of the call.")
+    route: Literal["direct", "responses"] | None
+    error: str | None
+
+
+class JobView(View):
+    """A job as clients see it."""
+
+    id: str = Field(examples=["job_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z"])
+    type: Literal["generate"]
+    state: JobState
+    lane: Lane
+    model: str
+    request: GenerateRequest
+    position: int | None = Field(description="Jobs to be served up to and including this one; null when not queued.")
+    waiting_for: str | None = Field(description="What the job waits for; null once it has ended.")
+    created_at: Timestamp
+    started_at: Timestamp | None
+    finished_at: Timestamp | None
+    attempts: tuple[AttemptView, ...]
+    images: tuple[ImageView, ...]
+    applied: Applied | None = Field(description="Settings that OpenAI says it used.")
+    usage: Usage | None
+    cost_usd_estimated: float | None = Field(description="From OpenAI's usage figures; null when it gave none.")
+    estimate: PriceEstimate = Field(description="Price before the call.")
+    possible_extra_cost_usd: float = Field(description="What attempts of unknown fate may have cost on top.")
+    error: JobError | None
+    notes: tuple[str, ...] = Field(description="Caveats about how the request was served.")
+
+
+class JobPage(View):
+    """Jobs, newest first."""
+
+    jobs: tuple[JobView, ...]
+    next_cursor: str | None = Field(description="Pass as `cursor` for the next page; null on the last.")
+
+
+def job_view(job: Job, position: int | None) -> JobView:
+    """Show a job; `position` is its place in the queue while it waits."""
+    return JobView(
+        **job.model_dump(include={"id", "type", "state", "lane", "model", "cost_usd_estimated", "notes"}),
+        request=job.request,
+        applied=job.applied,
+        usage=job.usage,
+        estimate=job.estimate,
+        error=job.error,
+        position=position,
+        waiting_for=_waiting_for(job, position),
+        created_at=_utc(job.created_at),
+        started_at=_utc_or_none(job.started_at),
+        finished_at=_utc_or_none(job.finished_at),
+        attempts=tuple(_attempt_view(attempt) for attempt in job.attempts),
+        images=tuple(_image_view(job, image) for image in job.images),
+        possible_extra_cost_usd=job.possible_extra_cost_usd,
+    )
+
+
+def image_path(job_id: str, index: int) -> str:
+    """The stable path of an image."""
+    return f"/v1/jobs/{job_id}/images/{index}"
+
+
+def _waiting_for(job: Job, position: int | None) -> str | None:
+    if job.state.terminal:
+        return None
+    if job.cancel_requested:
+        return "the worker to stop"
+    if job.state is JobState.RUNNING:
+        return "OpenAI's answer"
+    if job.not_before is not None:
+        return f"a retry not before {_utc(job.not_before).isoformat(timespec='seconds')}: {job.attempts[-1].error}"
+    ahead = (position or 1) - 1
+    return "a free worker slot" if ahead == 0 else f"a free worker slot, behind {ahead:,} other jobs"
+
+
+def _image_view(job: Job, image: Image) -> ImageView:
+    path = image_path(job.id, image.index)
+    return ImageView(**image.model_dump(exclude={"preview_key"}), url=path, preview_url=f"{path}?variant=preview")
+
+
+def _attempt_view(attempt: Attempt) -> AttemptView:
+    return AttemptView(
+        **attempt.model_dump(exclude={"started", "call_started", "ended"}),
+        started_at=_utc(attempt.started),
+        call_started_at=_utc_or_none(attempt.call_started),
+        ended_at=_utc_or_none(attempt.ended),
+    )
+
+
+def _utc(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def _utc_or_none(milliseconds: int | None) -> datetime | None:
+    return None if milliseconds is None else _utc(milliseconds)

@@ -1,0 +1,1 @@
+"""The MCP bridge: image tools for agents. It imports the domain and neither of the other processes."""

@@ -1,0 +1,1 @@
+"""An OpenAI-compatible image server that paints, and the stack that runs everything on one machine."""

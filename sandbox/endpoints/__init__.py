@@ -1,0 +1,1 @@
+"""One module for each endpoint, or group of endpoints, each with its `ROUTES`."""

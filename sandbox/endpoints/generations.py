@@ -1,0 +1,15 @@
+"""`POST /v1/images/generations`: text to image."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.routing import Route
+
+from sandbox.image_answers import painted_answer
+from sandbox.image_rules import check_generation
+from sandbox.paid_calls import PaidEndpoint
+
+GENERATIONS: Final = PaidEndpoint("/v1/images/generations", check_generation, painted_answer)
+
+ROUTES: Final = (Route(GENERATIONS.path, GENERATIONS.serve, methods=["POST"]),)

@@ -1,0 +1,1 @@
+"""Pictures drawn from shapes: an easel with colours, and one module for each kind of subject."""

@@ -1,0 +1,70 @@
+"""A fleet of real parts: one Redis, S3 server and sandbox for the run, a key prefix and workers for each test."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Generator, Mapping
+from pathlib import Path
+
+import pytest
+from fleet_kit import LEASE_SECONDS, Fleet, SandboxProcess, make_fleet, start_sandbox
+
+from sandbox.stack.processes import stop
+from sandbox.stack.redis_server import RunningServer, start_redis
+from sandbox.stack.s3_server import REGION, RunningS3, start_s3
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Generator[RunningServer]:
+    """A real Redis; every test keeps to a key prefix of its own."""
+    server = start_redis(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Generator[RunningS3]:
+    """A real S3 server with a bucket."""
+    server = start_s3(tmp_path_factory.mktemp("s3"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def service_environment(redis_server: RunningServer, s3_server: RunningS3) -> Mapping[str, str]:
+    """The variables that join a process to the servers, without a key prefix."""
+    return {
+        "IMAGEQUEUE_REDIS_URL": redis_server.url,
+        "IMAGEQUEUE_S3_ENDPOINT": s3_server.endpoint,
+        "IMAGEQUEUE_S3_BUCKET": s3_server.bucket,
+        "AWS_ACCESS_KEY_ID": s3_server.access_key,
+        "AWS_SECRET_ACCESS_KEY": s3_server.secret_key,
+        "AWS_REGION": REGION,
+        "IMAGEQUEUE_API_PROCESSES": "2",
+    }
+
+
+@pytest.fixture(scope="session")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Generator[SandboxProcess]:
+    """The sandbox image server."""
+    server = start_sandbox(tmp_path_factory.mktemp("worker-sandbox"))
+    yield server
+    stop(server.process, seconds=5)
+
+
+@pytest.fixture
+def fleet(service_environment: Mapping[str, str], sandbox: SandboxProcess, tmp_path: Path) -> Generator[Fleet]:
+    """A queue of its own, without workers yet."""
+    sandbox.set_latency(0)
+    own = {
+        **service_environment,
+        "IMAGEQUEUE_KEY_PREFIX": f"test-{uuid.uuid4().hex}:",
+        "IMAGEQUEUE_LEASE_SECONDS": str(LEASE_SECONDS),
+        "IMAGEQUEUE_SPOOL_DIR": str(tmp_path / "spool"),
+        "OPENAI_BASE_URL": f"{sandbox.url}/v1",
+        "OPENAI_API_KEY": "sandbox",
+    }
+    fleet = make_fleet(dict(os.environ) | own, sandbox, tmp_path)
+    yield fleet
+    fleet.close()

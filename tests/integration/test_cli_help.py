@@ -1,0 +1,85 @@
+"""What the `imagequeue` command does where nothing runs: help, errors, and never the current folder's modules."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cli_kit import SCRIPT, Shell, lonely_shell
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Shell:
+    """The command where nothing runs."""
+    return lonely_shell(tmp_path)
+
+
+@pytest.mark.parametrize("arguments", [["generate", "x"], ["jobs", "list"], ["jobs", "wait", "job_1", "-o", "out"]])
+def test_without_an_api_commands_exit_with_3_and_say_how_to_start_one(alone: Shell, arguments: list[str]) -> None:
+    run = alone(*arguments)
+    assert run.code == 3
+    assert "`imagequeue up`" in run.err
+    assert "IMAGEQUEUE_API_URL" in run.err
+    assert "Traceback" not in run.err
+
+
+@pytest.mark.parametrize(
+    ("process", "variables", "told"),
+    [
+        ("api", {"IMAGEQUEUE_API_PORT": "many"}, "IMAGEQUEUE_API_PORT"),
+        ("worker", {"IMAGEQUEUE_REDIS_URL": "ftp://example.com"}, "IMAGEQUEUE_REDIS_URL"),
+    ],
+)
+def test_a_bad_setting_stops_a_process_with_one_line(
+    alone: Shell, process: str, variables: dict[str, str], told: str
+) -> None:
+    run = alone(process, **variables)
+    assert run.code == 2
+    assert told in run.err
+    assert len(run.err.splitlines()) == 1
+
+
+JOB_COMMANDS = ("jobs", "jobs list", "jobs show", "jobs wait", "jobs cancel")
+PROCESSES = ("up", "down", "api", "worker", "sandbox")
+
+
+@pytest.mark.parametrize("command", ["", "generate", "doctor", *JOB_COMMANDS, *PROCESSES])
+def test_the_help_of_each_command_teaches_with_an_example(alone: Shell, command: str) -> None:
+    run = alone(*command.split(), "--help")
+    assert run.code == 0
+    assert re.search(rf"^ +(\S+=\S+ )*imagequeue {command}", run.out.partition("Usage:")[2], re.MULTILINE), run.out
+
+
+def test_the_version_is_the_installed_one(alone: Shell) -> None:
+    assert re.fullmatch(r"imagequeue \d+\.\d+\.\d+\n", alone("--version").out)
+
+
+def test_help_imports_nothing_heavy(alone: Shell) -> None:
+    command = [sys.executable, "-X", "importtime", str(SCRIPT), "generate", "--help"]
+    run = subprocess.run(command, cwd=alone.folder, env=alone.environment, capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
+    assert "imagequeue.cli.main" in imported
+    heavy = {"boto3", "celery", "flask", "openai", "redis", "httpx2", "PIL", "api", "worker", "sandbox"}
+    assert not heavy & imported
+
+
+@pytest.mark.parametrize("process", ["api", "worker", "sandbox"])
+def test_a_module_of_the_same_name_in_the_current_folder_is_never_run(alone: Shell, process: str) -> None:
+    trap = "raise SystemExit('the wrong module was imported')\n"
+    (alone.folder / "api").mkdir()
+    for name in ("api/__init__.py", "worker.py", "sandbox.py", "imagequeue.py"):
+        (alone.folder / name).write_text(trap)
+    assert alone(process, "--help").code == 0
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        # Each imports its process and is then stopped, by a bad setting or by a port that it cannot have.
+        run = alone(process, *(["--port", port] if process == "sandbox" else []), IMAGEQUEUE_API_PORT="many")
+    assert run.code != 0
+    assert "wrong module" not in run.err
+    assert ("IMAGEQUEUE_API_PORT" in run.err) or (port in run.err)

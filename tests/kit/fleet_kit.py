@@ -1,0 +1,172 @@
+"""What the worker tests share: real Redis, S3 and sandbox, worker processes, and the provider's side of the story."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any, Final, cast
+from urllib.parse import urlsplit
+
+import httpx2
+from redis import Redis
+
+from imagequeue.jobs import Job
+from imagequeue.requests import parse_request
+from imagequeue.service import ImageQueue, open_queue
+from imagequeue.settings import Settings
+from imagequeue.store.keys import Keys
+from sandbox.stack.ports import HOST, choose_port
+from sandbox.stack.processes import Service, start_healthy, stop, wait_until
+
+PATIENCE_SECONDS: Final = 30.0
+LEASE_SECONDS: Final = 2
+PROGRAM: Final = str(Path(sys.executable).with_name("imagequeue"))
+
+
+@dataclass(frozen=True)
+class SandboxProcess:
+    """A sandbox image server and its admin door."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+
+    def calls(self, prompt: str | None = None) -> list[dict[str, Any]]:
+        """The calls that it received, of one prompt or all."""
+        answer = httpx2.get(f"{self.url}/sandbox/calls").raise_for_status().json()
+        return [call for call in answer["calls"] if prompt is None or call["prompt"] == prompt]
+
+    def add_fault(self, fault: Mapping[str, object], *, prompt: str, times: int = 1) -> None:
+        """Let the next calls with this prompt suffer."""
+        spec = {"fault": fault, "times": times, "match": {"prompt_contains": prompt}}
+        httpx2.post(f"{self.url}/sandbox/faults", json=spec).raise_for_status()
+
+    def set_latency(self, seconds: float) -> None:
+        """How long each answer takes."""
+        httpx2.post(f"{self.url}/sandbox/settings", json={"latency_seconds": seconds}).raise_for_status()
+
+
+def start_sandbox(folder: Path) -> SandboxProcess:
+    """Start a sandbox on a free port and wait until it answers."""
+    port = choose_port()
+    service = Service(
+        name="sandbox",
+        command=(PROGRAM, "sandbox", "--host", HOST, "--port", str(port)),
+        environment=dict(os.environ),
+        log=folder / "sandbox.log",
+        healthy=lambda: answers(port, "/healthz"),
+        stage=0,
+    )
+    return SandboxProcess(f"http://{HOST}:{port}", start_healthy(service))
+
+
+def answers(port: int, path: str) -> bool:
+    """Whether a GET on a loopback port is answered with 200."""
+    with contextlib.closing(HTTPConnection(HOST, port, timeout=3)) as connection:
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status == 200
+        except (OSError, HTTPException):
+            return False
+
+
+@dataclass
+class Fleet:
+    """One imagequeue of its own: a key prefix, workers, and the door to it."""
+
+    environment: dict[str, str]
+    settings: Settings
+    queue: ImageQueue
+    sandbox: SandboxProcess
+    folder: Path
+    redis: Any  # the raw client, for looking behind the store
+    workers: list[subprocess.Popen[bytes]] = field(default_factory=list[subprocess.Popen[bytes]])
+
+    def start_worker(self, **changes: str) -> subprocess.Popen[bytes]:
+        """Start a worker process and wait for its first sign of life."""
+        service = Service(
+            name="worker",
+            command=(PROGRAM, "worker"),
+            environment=self.environment | changes,
+            log=self.folder / f"worker-{len(self.workers)}.log",
+            healthy=lambda: len(self.alive()) > before,
+            stage=0,
+        )
+        before = len(self.alive())
+        process = start_healthy(service)
+        self.workers.append(process)
+        return process
+
+    def alive(self) -> list[str]:
+        """The worker processes that the store knows of."""
+        return cast("list[str]", self.redis.zrange(Keys(self.settings.key_prefix).workers, 0, -1))
+
+    def submit(self, prompt: str, **fields: object) -> Job:
+        """Submit a small job."""
+        request = {"type": "generate", "prompt": prompt, "quality": "low", "output_format": "jpeg", **fields}
+        return self.queue.submit(parse_request(request))
+
+    def finished(self, job: Job) -> Job:
+        """The job once it has ended; the test fails when it does not end."""
+        job = self.queue.wait(job.id, PATIENCE_SECONDS)
+        assert job.state.terminal, f"{job.id} is still {job.state} after {PATIENCE_SECONDS} s: {job}"
+        return job
+
+    def in_call(self, prompt: str, times: int = 1) -> None:
+        """Wait until the sandbox has received the prompt's call."""
+        received = wait_until(lambda: len(self.sandbox.calls(prompt)) >= times, PATIENCE_SECONDS)
+        assert received, f"no call for {prompt!r}"
+
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        """End a worker without a warning."""
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        self.workers.remove(process)
+
+    def eventually(self, condition: Callable[[], bool]) -> None:
+        """Wait for what no event announces."""
+        assert wait_until(condition, PATIENCE_SECONDS)
+
+    def close(self) -> None:
+        """End the workers and the door."""
+        for process in self.workers:
+            stop(process, seconds=10)
+        self.queue.close()
+        self.redis.close()
+
+
+def make_fleet(environment: dict[str, str], sandbox: SandboxProcess, folder: Path) -> Fleet:
+    """A fleet without workers on the services that the environment names."""
+    settings = settings_of(environment)
+    return Fleet(
+        environment=environment,
+        settings=settings,
+        queue=open_queue(settings),
+        sandbox=sandbox,
+        folder=folder,
+        redis=Redis.from_url(settings.redis_url, decode_responses=True),  # pyright: ignore[reportUnknownMemberType]
+    )
+
+
+def settings_of(environment: Mapping[str, str]) -> Settings:
+    """The settings that a process started with this environment would have."""
+    kept = dict(os.environ)
+    os.environ.update(environment)
+    try:
+        return Settings()
+    finally:
+        os.environ.clear()
+        os.environ.update(kept)
+
+
+def port_of(url: str) -> int:
+    """The port in a URL."""
+    port = urlsplit(url).port
+    assert port
+    return port

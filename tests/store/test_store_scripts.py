@@ -1,0 +1,137 @@
+"""The Lua scripts keep what their headers promise, and the rules that no engine checks before it is too late."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import imagequeue.store
+from imagequeue.jobs import JobState
+from imagequeue.store.keys import Keys
+from imagequeue.store.scripts import source
+
+STORE = Path(imagequeue.store.__path__[0])
+FILES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((STORE / "scripts").glob("*.lua"))}
+LIBRARY = FILES.pop("_lib")
+KEYS = Keys("p:")
+SUPPLIED = {*KEYS.for_job("job", "owner", "batch"), *KEYS.for_fleet(), "index_final"}
+
+HEADER = re.compile(
+    r"(?P<purpose>-- [A-Z][^\n]+\.\n)-- KEYS: [^\n]+\n-- ARGV: [^\n]+\n-- Returns: (?P<returns>[^\n]+)\n"
+)
+KEYS_LOCAL = re.compile(r"local ([\w,\s]+?)\s*=\s*(?:unpack\(KEYS\)|KEYS\[1\])")
+PARAMETERS = re.compile(r"local function \w+\(([^)]*)\)")
+LOCAL_NAMES = re.compile(
+    r"local (?!function)([\w, \n]+?)\s*(?:=|$)|\bfor ([\w, ]+) (?:in|=)|local function (\w+)\(", re.M
+)
+ASSIGNED = re.compile(r"^\s*(?!local |for )([A-Za-z_][\w, ]*?)\s*=(?!=)", re.M)
+FIRST_ARGUMENT = re.compile(r"redis\.call\(\s*'(\w+)'\s*(?:,\s*([^,)]+))?")
+
+
+def names_in(text: str) -> list[str]:
+    """The names in a Lua name list."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def code_of(text: str) -> str:
+    """A script without its comments."""
+    return re.sub(r"--[^\n]*", "", text)
+
+
+def parameters_in(text: str) -> set[str]:
+    """The parameters of the functions that a script defines."""
+    return {name for found in PARAMETERS.findall(text) for name in names_in(found)}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_header_says_purpose_keys_arguments_and_returns(name: str) -> None:
+    assert HEADER.match(FILES[name])
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_header_names_the_keys_in_the_order_in_which_the_script_takes_them(name: str) -> None:
+    (taken,) = KEYS_LOCAL.findall(FILES[name])
+    assert list(source(name).key_names) == names_in(taken)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_key_is_used_and_supplied(name: str) -> None:
+    code = code_of(FILES[name])
+    for key_name in source(name).key_names:
+        assert len(re.findall(rf"\b{key_name}\b", code)) > 1, key_name
+        assert key_name in SUPPLIED
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_header_lists_every_answer(name: str) -> None:
+    header = HEADER.match(FILES[name])
+    assert header
+    promised = set(re.findall(r"'(\w+)'", header["returns"]))
+    code = code_of(FILES[name])
+    assert set(re.findall(r"\breturn \{?'(\w+)'", code)) <= promised
+    assert promised <= set(re.findall(r"'(\w+)'", code))
+
+
+@pytest.mark.parametrize("name", [*FILES, "_lib"])
+def test_no_script_sets_a_global(name: str) -> None:
+    code = code_of(FILES.get(name, LIBRARY))
+    known = parameters_in(code)
+    for groups in LOCAL_NAMES.findall(code):
+        known.update(part for group in groups for part in names_in(group))
+    assigned = [part for found in ASSIGNED.findall(code) for part in names_in(found)]
+    assert set(assigned) <= known
+    assert not re.search(r"^\s*function ", code, re.M)
+    assert not re.search(r"\b(_G|rawset|setfenv)\b", code)
+
+
+@pytest.mark.parametrize("name", [*FILES, "_lib"])
+def test_no_key_is_built_inside_lua(name: str) -> None:
+    code = code_of(FILES.get(name, LIBRARY))
+    allowed = parameters_in(code)
+    if name in FILES:
+        allowed |= set(source(name).key_names)
+    calls = FIRST_ARGUMENT.findall(code)
+    assert len(calls) == code.count("redis.call("), "every call is understood"
+    for command, key in calls:
+        assert command == "TIME" or key in allowed, (command, key)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_helpers_are_given_keys_not_texts(name: str) -> None:
+    code = code_of(FILES[name])
+    allowed = parameters_in(code) | set(source(name).key_names)
+    for count, helper in ((2, "record_event"), (2, "move_index"), (1, "patch_attempt")):
+        for arguments in re.findall(rf"\b{helper}\(([^)]*)", code):
+            assert set(names_in(arguments)[:count]) <= allowed
+
+
+def test_every_script_is_used_and_every_used_script_exists() -> None:
+    modules = "".join(path.read_text(encoding="utf-8") for path in STORE.glob("*.py"))
+    assert set(re.findall(r'\.run\(\s*"(\w+)"', modules)) == set(FILES)
+
+
+def test_every_helper_is_used() -> None:
+    scripts = "".join(map(code_of, FILES.values()))
+    for helper in re.findall(r"local function (\w+)\(", LIBRARY):
+        assert re.search(rf"\b{helper}\(", scripts), helper
+
+
+def test_scripts_know_no_clock_but_that_of_redis() -> None:
+    for name, text in {**FILES, "_lib": LIBRARY}.items():
+        assert not re.search(r"\bos\.|\bmath\.random", code_of(text)), name
+
+
+def test_a_script_without_a_header_is_refused() -> None:
+    with pytest.raises(LookupError, match=r"scripts/_lib\.lua has no KEYS line"):
+        source("_lib")
+
+
+def test_all_keys_lie_under_the_prefix_and_are_distinct() -> None:
+    job, fleet = KEYS.for_job("job_1", "owner", "batch"), KEYS.for_fleet()
+    singles = (KEYS.workers, KEYS.sweeper, KEYS.probe("n"), KEYS.waiting("interactive"))
+    spelled = {*job.values(), *fleet.values(), *singles}
+    assert all(key.startswith("p:") for key in spelled)
+    assert len(spelled) == len({*job, *fleet}) + len(singles) - 1, "workers is named twice"
+    assert {f"index_{state}" for state in JobState} < set(job)

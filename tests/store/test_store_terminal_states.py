@@ -1,0 +1,133 @@
+"""Terminal states never change: every script against every way to have ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from store_kit import FAILED, GIVEN_UP, HOUR_MS, LONG_AGO_MS, RESULTS, SUCCEEDED, Bench, new_job
+
+import imagequeue.store
+from imagequeue.errors import JobFinished
+from imagequeue.jobs import AttemptOutcome, Claim, JobState
+from imagequeue.store.jobs import Due, lease_of
+
+Ending = Callable[[Bench], Claim]
+Action = Callable[[Bench, Claim], object]
+
+
+def _finished(index: int) -> Ending:
+    def end(bench: Bench) -> Claim:
+        claim = bench.claimed(bench.store.submit(new_job(id="job_ended")))
+        assert bench.store.finish(claim, RESULTS[index])
+        return claim
+
+    return end
+
+
+def _cancelled_unclaimed(bench: Bench) -> Claim:
+    job = bench.store.submit(new_job(id="job_ended"))
+    bench.store.cancel(job)
+    return Claim(job=job, holder="holder-1")
+
+
+def _cancelled_while_delayed(bench: Bench) -> Claim:
+    claim = bench.claimed(bench.store.submit(new_job(id="job_ended")))
+    bench.released(claim, HOUR_MS)
+    bench.store.cancel(claim.job)
+    return claim
+
+
+def _cancelled_and_lost(bench: Bench) -> Claim:
+    claim = bench.claimed(bench.store.submit(new_job(id="job_ended")))
+    bench.store.cancel(claim.job)
+    assert bench.taken_back(claim) == "cancelled"
+    return claim
+
+
+def _failed_of_unknown_outcome(bench: Bench) -> Claim:
+    claim = bench.claimed(bench.store.submit(new_job(id="job_ended", on_unknown_outcome="fail")))
+    bench.store.start_call(claim, "direct")
+    assert bench.taken_back(claim) == "failed"
+    return claim
+
+
+def _failed_of_lost_workers(bench: Bench) -> Claim:
+    job = bench.store.submit(new_job(id="job_ended"))
+    while True:
+        claim = bench.claimed(job)
+        if bench.taken_back(claim) == "failed":
+            return claim
+
+
+ENDINGS: dict[str, Ending] = {
+    "succeeded": _finished(0),
+    "failed": _finished(1),
+    "cancelled by its worker": _finished(2),
+    "cancelled unclaimed": _cancelled_unclaimed,
+    "cancelled while delayed": _cancelled_while_delayed,
+    "cancelled and lost": _cancelled_and_lost,
+    "failed of unknown outcome": _failed_of_unknown_outcome,
+    "failed of lost workers": _failed_of_lost_workers,
+}
+
+
+def _claim(bench: Bench, claim: Claim) -> object:
+    return [bench.claim(claim.job.id, holder) for holder in (claim.holder, "holder-new")]
+
+
+def _finish(bench: Bench, claim: Claim) -> object:
+    others = [claim, Claim(job=claim.job, holder="holder-new")]
+    return [bench.store.finish(holder, result) for holder in others for result in (SUCCEEDED, FAILED, GIVEN_UP)]
+
+
+def _release(bench: Bench, claim: Claim) -> object:
+    return [bench.released(claim, delay_ms, outcome) for delay_ms in (0, HOUR_MS) for outcome in AttemptOutcome]
+
+
+def _cancel(bench: Bench, claim: Claim) -> None:
+    with suppress(JobFinished):
+        bench.store.cancel(claim.job)
+
+
+def _sweep(bench: Bench, claim: Claim) -> None:
+    """Even with a lease, a delay and an outbox entry that should not be there."""
+    bench.store.sweep(claim.job.id)
+    bench.store.sweep(claim.job.id, lease_of(claim))
+    bench.raw.zadd(bench.keys.leases, {lease_of(claim): LONG_AGO_MS})
+    bench.raw.zadd(bench.keys.delayed, {claim.job.id: LONG_AGO_MS})
+    assert bench.store.sweep(claim.job.id) == "nothing"
+    assert bench.store.sweep(claim.job.id, lease_of(claim)) == "nothing"
+
+
+ACTIONS: dict[str, Action] = {
+    "submit": lambda bench, claim: bench.store.submit(new_job(id=claim.job.id)),
+    "claim": _claim,
+    "start_call": lambda bench, claim: bench.store.start_call(claim, "direct"),
+    "renew": lambda bench, claim: bench.store.renew("worker-1", [lease_of(claim)], HOUR_MS),
+    "finish": _finish,
+    "release": _release,
+    "cancel": _cancel,
+    "sweep": _sweep,
+    "due": lambda bench, _claim: bench.store.due(0, 10),
+}
+
+
+def test_every_script_is_tried() -> None:
+    folder = Path(imagequeue.store.__path__[0], "scripts")
+    assert {path.stem for path in folder.glob("*.lua")} - {"_lib"} == set(ACTIONS)
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_nothing_changes_a_job_that_has_ended(bench: Bench, ending: str, action: str) -> None:
+    claim = ENDINGS[ending](bench)
+    assert JobState(bench.fields("job_ended")["state"]).terminal
+    before = bench.contents()
+    ACTIONS[action](bench, claim)
+    after = bench.contents()
+    after.pop("workers", None)  # renew shows that the worker lives, whatever it asks for
+    assert after == before
+    assert bench.store.due(0, 10) == Due(unsent=(), lapsed=(), delayed=())
