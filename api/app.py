@@ -15,6 +15,8 @@ from api.routes.health import health_routes
 from api.routes.images import image_routes
 from api.routes.jobs import job_routes
 from api.routes.problems import problem_routes
+from api.routes.sessions import session_routes
+from api.routes.uploads import upload_routes
 from imagequeue.service import ImageQueue
 from imagequeue.settings import Settings
 
@@ -28,7 +30,8 @@ def create_app(queue: ImageQueue, settings: Settings) -> OpenAPI:
     register_problems(app)
     refuse_repeated_parameters(app)
     drain_unread_bodies(app)
-    for routes in (job_routes(), image_routes(), health_routes(), problem_routes()):
+    resources = (job_routes(), image_routes(), session_routes(), upload_routes())
+    for routes in (*resources, health_routes(), problem_routes()):
         app.register_api(routes)
     register_docs(app)
     return app

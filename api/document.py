@@ -17,7 +17,15 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from api.problems import PROBLEM_JSON, PROBLEM_TYPES, Problem
-from imagequeue.requests import GenerateRequest
+from imagequeue.requests import (
+    ContinueSessionRequest,
+    EditRequest,
+    ForkSessionRequest,
+    GenerateRequest,
+    StartSessionRequest,
+)
+from imagequeue.session_views import SessionPage, SessionView
+from imagequeue.uploads import UploadedImage, UploadRequest, UploadTarget
 from imagequeue.views import JobPage, JobView
 
 OPENAPI_VERSION: Final = "3.1.0"
@@ -48,7 +56,25 @@ class Readiness(BaseModel):
     parts: dict[str, Part]
 
 
-_SHOWN: Final[tuple[type[BaseModel], ...]] = (JobView, JobPage, Problem, Health, Readiness)
+_TAKEN: Final[tuple[type[BaseModel], ...]] = (
+    GenerateRequest,
+    EditRequest,
+    StartSessionRequest,
+    ContinueSessionRequest,
+    ForkSessionRequest,
+    UploadRequest,
+)
+_SHOWN: Final[tuple[type[BaseModel], ...]] = (
+    JobView,
+    JobPage,
+    SessionView,
+    SessionPage,
+    UploadedImage,
+    UploadTarget,
+    Problem,
+    Health,
+    Readiness,
+)
 
 
 def make_application(import_name: str) -> OpenAPI:
@@ -80,7 +106,9 @@ def add_route(
     answers: Mapping[int, Answer],
     *,
     problems: tuple[str, ...] = (),
-    body: type[BaseModel] | None = None,
+    body: type[BaseModel] | Mapping[str, type[BaseModel]] | None = None,
+    body_required: bool = True,
+    other_bodies: Mapping[str, Any] | None = None,
 ) -> None:
     """Serve `view` at `rule` and put it into the document.
 
@@ -91,12 +119,16 @@ def add_route(
         view: its docstring becomes the operation's summary and description.
         answers: by status, made by `json_answer` and `other_answer`.
         problems: codes of the errors that it answers besides the unexpected ones.
-        body: model of the JSON body.
+        body: model of the JSON body, or one for each value of its `type`.
+        body_required: whether the address refuses a request without a body.
+        other_bodies: schemas of the bodies that it takes instead, by media type.
     """
     responses = {**dict(answers), **_problem_answers(problems), "default": _problem_answer("An unexpected error.")}
     options: dict[str, Any] = {"responses": responses, "operation_id": view.__name__}
     if body is not None:
-        options["request_body"] = {"required": True, "content": {"application/json": {"schema": _reference(body)}}}
+        schemas = {"application/json": _body_schema(body), **(other_bodies or {})}
+        content = {media_type: {"schema": schema} for media_type, schema in schemas.items()}
+        options["request_body"] = {"required": body_required, "content": content}
     register = cast("Callable[..., Callable[[View], View]]", getattr(blueprint, method))
     register(rule, **options)(view)
 
@@ -109,6 +141,12 @@ def make_blueprint(name: str, description: str, prefix: str | None = None) -> AP
 def json_answer(model: type[BaseModel], description: str, headers: Mapping[str, str] | None = None) -> Answer:
     """An answer whose body is `model`; `headers` by name, with what they say."""
     return other_answer(description, headers, {"application/json": {"schema": _reference(model)}})
+
+
+def either_answer(models: tuple[type[BaseModel], ...], description: str) -> Answer:
+    """An answer whose body is one of `models`."""
+    schema = {"oneOf": [_reference(model) for model in models]}
+    return other_answer(description, content={"application/json": {"schema": schema}})
 
 
 def other_answer(
@@ -128,6 +166,14 @@ def component_schemas() -> dict[str, Any]:
     return _references_and_schemas()[1]
 
 
+def _body_schema(body: type[BaseModel] | Mapping[str, type[BaseModel]]) -> dict[str, Any]:
+    if not isinstance(body, Mapping):
+        return dict(_reference(body))
+    references = {kind: _reference(model) for kind, model in body.items()}
+    mapping = {kind: reference["$ref"] for kind, reference in references.items()}
+    return {"oneOf": list(references.values()), "discriminator": {"propertyName": "type", "mapping": mapping}}
+
+
 def _reference(model: type[BaseModel]) -> dict[str, str]:
     return _references_and_schemas()[0][model]
 
@@ -135,7 +181,7 @@ def _reference(model: type[BaseModel]) -> dict[str, str]:
 @cache
 def _references_and_schemas() -> tuple[dict[object, dict[str, str]], dict[str, Any]]:
     """References to, and schemas of, what is sent and shown; pydantic tells two forms of one model apart by name."""
-    modes = {GenerateRequest: "validation", **dict.fromkeys(_SHOWN, "serialization")}
+    modes = {**dict.fromkeys(_TAKEN, "validation"), **dict.fromkeys(_SHOWN, "serialization")}
     references, schema = models_json_schema(cast("Any", list(modes.items())), ref_template=_REF)
     named = {cast("object", model): cast("dict[str, str]", found) for (model, _), found in references.items()}
     return named, cast("dict[str, Any]", schema["$defs"])

@@ -21,12 +21,14 @@ from pydantic_core import PydanticCustomError
 
 from api.context import the_settings
 from imagequeue.errors import InvalidRequest, Violation
-from imagequeue.jobs import JobState, is_job_id
+from imagequeue.jobs import JobState, JobType, is_job_id
 from imagequeue.requests import shown, violations
+from imagequeue.sessions import is_session_id
 
 DEFAULT_PAGE: Final = 20
 MAX_PAGE: Final = 100
 _EXAMPLE_ID: Final = "job_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z"
+_EXAMPLE_SESSION_ID: Final = "ses_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z"
 _SECONDS: Final = re.compile(r"\d{1,15}(\.\d{1,9})?", re.ASCII)
 _PREFER_WAIT: Final = re.compile(r'(?:^|,)\s*wait\s*=\s*"?(\d{1,15})"?\s*(?:[,;]|$)', re.ASCII | re.IGNORECASE)
 
@@ -78,11 +80,21 @@ def _seconds(value: object) -> object:
     raise PydanticCustomError("wait", "{rule}", {"rule": rule, "example": "30"})
 
 
-def _cursor(value: str) -> str:
+def _job_cursor(value: str) -> str:
     if is_job_id(value):
         return value
+    raise _no_cursor(_EXAMPLE_ID)
+
+
+def _session_cursor(value: str) -> str:
+    if is_session_id(value):
+        return value
+    raise _no_cursor(_EXAMPLE_SESSION_ID)
+
+
+def _no_cursor(example: str) -> PydanticCustomError:
     rule = "must be the next_cursor of a page"
-    raise PydanticCustomError("cursor", "{rule}", {"rule": rule, "example": _EXAMPLE_ID})
+    return PydanticCustomError("cursor", "{rule}", {"rule": rule, "example": example})
 
 
 class NoQuery(Query):
@@ -107,11 +119,25 @@ class JobListQuery(Query):
     """Which jobs, and how many."""
 
     state: JobState | None = Field(default=None, description="Only jobs of this state.", examples=["succeeded"])
-    type: Literal["generate"] | None = Field(default=None, description="Only jobs of this type.", examples=["generate"])
-    cursor: Annotated[str, AfterValidator(_cursor)] | None = Field(
+    type: JobType | None = Field(
+        default=None, description="Only jobs of this type; `turn` is a session's.", examples=["edit"]
+    )
+    session: str | None = Field(
+        default=None, description="Only the turns of the session of this id.", examples=[_EXAMPLE_SESSION_ID]
+    )
+    cursor: Annotated[str, AfterValidator(_job_cursor)] | None = Field(
         default=None, description="`next_cursor` of the page before.", examples=[_EXAMPLE_ID]
     )
     limit: int = Field(default=DEFAULT_PAGE, ge=1, le=MAX_PAGE, description="Jobs on a page.", examples=["20"])
+
+
+class SessionListQuery(Query):
+    """How many sessions, from where on."""
+
+    cursor: Annotated[str, AfterValidator(_session_cursor)] | None = Field(
+        default=None, description="`next_cursor` of the page before.", examples=[_EXAMPLE_SESSION_ID]
+    )
+    limit: int = Field(default=DEFAULT_PAGE, ge=1, le=MAX_PAGE, description="Sessions on a page.", examples=["20"])
 
 
 class ImageQuery(Query):
@@ -128,6 +154,12 @@ class JobPath(BaseModel):
     """Which job."""
 
     job_id: str = Field(description="The job's id.", examples=[_EXAMPLE_ID])
+
+
+class SessionPath(BaseModel):
+    """Which session."""
+
+    session_id: str = Field(description="The session's id.", examples=[_EXAMPLE_SESSION_ID])
 
 
 class ImagePath(JobPath):

@@ -15,11 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from api.context import request_id
+from api.input_problems import INPUT_PROBLEMS
 from imagequeue.errors import ImageQueueError, InvalidRequest, Unavailable, Violation
 
 PROBLEM_JSON: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 2
-"""What a client is asked to pause when Redis or S3 does not answer, and between two looks at a job."""
+"""What a client is asked to pause when Redis or S3 does not answer, when a session is full, and between two looks at a
+job."""
 _log = structlog.stdlib.get_logger(__name__)
 
 
@@ -58,11 +60,36 @@ _PROBLEM_TYPES: Final = (
         "image_not_found", 404, "No such image", "The job has no image of this index, or not yet: wait for it to end."
     ),
     ProblemType(
+        "session_not_found", 404, "No such session", "There is no session of this id; GET /v1/sessions lists yours."
+    ),
+    ProblemType(
         "method_not_allowed", 405, "Method not allowed", "The address takes other methods: the Allow header lists them."
     ),
     ProblemType("job_finished", 409, "Job has ended", "A job that has ended cannot be changed any more."),
+    ProblemType(
+        "session_ended",
+        409,
+        "Session has ended",
+        "It takes no more turns. Its images stay: fork it to go on from one of them, or start a new session.",
+    ),
+    ProblemType(
+        "session_expired",
+        410,
+        "Session has expired",
+        "It was idle for too long and takes no more turns. Its images stay: fork it to go on from one of them, or "
+        "start a new session.",
+    ),
     ProblemType("body_too_large", 413, "Body too large", "The body is larger than the server takes."),
-    ProblemType("unsupported_media_type", 415, "Unsupported media type", "Send the body as application/json."),
+    ProblemType(
+        "unsupported_media_type", 415, "Unsupported media type", "Send the body in a type that the address takes."
+    ),
+    ProblemType(
+        "session_full",
+        429,
+        "Too many turns wait",
+        "The session has as many turns in the queue as it may: add the next one when one of them has ended.",
+    ),
+    *(ProblemType(*row) for row in INPUT_PROBLEMS),
     INTERNAL_ERROR,
     ProblemType(
         "store_unavailable", 503, "Redis does not answer", "Ask again after Retry-After seconds; no job is lost."
@@ -72,6 +99,7 @@ _PROBLEM_TYPES: Final = (
     ),
 )
 PROBLEM_TYPES: Final = {problem.code: problem for problem in _PROBLEM_TYPES}
+_PASSING: Final = (429, 503)
 _OF_STATUS: Final = {
     404: PROBLEM_TYPES["not_found"],
     405: PROBLEM_TYPES["method_not_allowed"],
@@ -133,6 +161,7 @@ def _on_our_error(error: ImageQueueError) -> Response:
     response = problem_response(kind, str(error))
     if isinstance(error, Unavailable):
         _log.warning("part_unavailable", code=error.code, error=str(error))
+    if kind.status in _PASSING:
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return response
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from contextlib import suppress
 from typing import Final, NoReturn, cast
@@ -20,6 +21,11 @@ MAX_DEPTH: Final = 32
 
 MAX_DRAINED_BYTES: Final = 16 * 1024 * 1024
 _CHUNK_BYTES: Final = 64 * 1024
+_UPLOAD_HINT: Final = " Bring large images with POST /v1/uploads, and name them by upload:<sha256>."
+_DATA_URL: Final = re.compile(rb'"data:(?:[^"\\]++|\\/)*+"', re.IGNORECASE)
+"""A data: URL as a JSON string. No match and no attempt runs past a quote, so that finding all takes linear time."""
+_SMALL_BYTES: Final = 1024
+"""A text shorter than this counts as text even if it is a data: URL: millions of them would fill the memory."""
 
 
 class UnsupportedMediaType(ImageQueueError):
@@ -40,12 +46,20 @@ class MalformedJson(ImageQueueError):
     code = "malformed_json"
 
 
-def read_json_object() -> dict[str, object]:
+def has_body() -> bool:
+    """Whether the current request brings anything."""
+    return bool(request.content_length) or "Transfer-Encoding" in request.headers
+
+
+def read_json_object(*, with_images: bool = False) -> dict[str, object]:
     """The current request's body.
+
+    Args:
+        with_images: data: URLs may come on top of `max_body_bytes`, up to `max_edit_body_bytes` in all.
 
     Raises:
         UnsupportedMediaType: it is not declared as application/json, or is compressed.
-        BodyTooLarge: it is longer than `max_body_bytes`.
+        BodyTooLarge: it is longer than the setting allows.
         MalformedJson: it is not JSON in UTF-8, or nested absurdly.
         InvalidRequest: it is JSON but no object, or an object has a key twice.
         BadRequest: it was cut off, or its chunks are malformed.
@@ -55,23 +69,42 @@ def read_json_object() -> dict[str, object]:
         raise UnsupportedMediaType(f"The body must be sent with Content-Type: application/json; given {given}.")
     if encoding := request.headers.get("Content-Encoding"):
         raise UnsupportedMediaType(f"The body must not be encoded; given Content-Encoding: {encoding}.")
-    value = _parsed(_read_body(the_settings().max_body_bytes))
+    value = _parsed(_read_body(with_images=with_images))
     if not isinstance(value, dict):
         raise _invalid("body", "must be a JSON object", _kind(value), '{"prompt": "A lighthouse at dawn"}')
     return cast("dict[str, object]", value)
 
 
-def _read_body(limit: int) -> bytes:
-    if (request.content_length or 0) > limit:
-        raise BodyTooLarge(_too_large(limit, f"{request.content_length:,} bytes"))
+def _read_body(*, with_images: bool) -> bytes:
+    plain_limit = the_settings().max_body_bytes
+    limit = max(plain_limit, the_settings().max_edit_body_bytes) if with_images else plain_limit
+    hint = _UPLOAD_HINT if with_images else ""
+    length = request.content_length or 0
+    if length > limit:
+        if length <= limit + MAX_DRAINED_BYTES:  # a client that still sends would lose the answer
+            _discard(limit)
+        raise BodyTooLarge(f"The body may have {limit:,} bytes; given {length:,} bytes.{hint}")
     # A chunked body has no length to go by, and a stream with a limit of its own would cut it off in silence.
-    body = _read(limit + 1)
+    body = read_some(limit + 1)
     if len(body) > limit:
-        raise BodyTooLarge(_too_large(limit, "more"))
+        raise BodyTooLarge(f"The body may have {limit:,} bytes; given more.{hint}")
+    # Text is parsed into what takes many times its room, a data: URL is not.
+    if len(body) > plain_limit and (plain := _bytes_besides_data_urls(body)) > plain_limit:
+        raise BodyTooLarge(f"The body may have {plain_limit:,} bytes besides data: URLs; given {plain:,}.{hint}")
     return body
 
 
-def _read(count: int) -> bytes:
+def _bytes_besides_data_urls(body: bytes) -> int:
+    lengths = (found.end() - found.start() for found in _DATA_URL.finditer(body))
+    return len(body) - sum(length for length in lengths if length >= _SMALL_BYTES)
+
+
+def read_some(count: int) -> bytes:
+    """The next bytes of the current request's body, `count` at most; none at its end.
+
+    Raises:
+        BadRequest: it was cut off, or its chunks are malformed.
+    """
     try:
         return request.stream.read(count)
     except (OSError, ParseException, ClientDisconnected) as error:
@@ -87,15 +120,14 @@ def drain_unread_bodies(app: Flask) -> None:
 
 
 def _drained(response: Response) -> Response:
-    left = MAX_DRAINED_BYTES
     with suppress(BadRequest):
-        while left > 0 and (chunk := _read(_CHUNK_BYTES)):
-            left -= len(chunk)
+        _discard(MAX_DRAINED_BYTES)
     return response
 
 
-def _too_large(limit: int, given: str) -> str:
-    return f"The body may have {limit:,} bytes; given {given}."
+def _discard(count: int) -> None:
+    while count > 0 and (chunk := read_some(min(count, _CHUNK_BYTES))):
+        count -= len(chunk)
 
 
 def _parsed(body: bytes) -> object:

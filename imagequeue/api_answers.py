@@ -62,6 +62,12 @@ class Readiness(_Answered):
     parts: Mapping[str, Part]
 
 
+class StoredInput(_Answered):
+    """An input image that is kept: how requests name it."""
+
+    image: str
+
+
 class _Problem(_Answered):
     status: int
     code: str

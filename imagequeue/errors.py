@@ -2,9 +2,13 @@
 
 ImageQueueError
 ├── InvalidRequest            invalid_request          what the client asked for breaks a rule
+├── InvalidInput              input_*, mask_*, url_*   an input image cannot be used; InputFault lists the codes
 ├── NotFound
 │   ├── JobNotFound           job_not_found
-│   └── ImageNotFound         image_not_found
+│   ├── ImageNotFound         image_not_found
+│   └── SessionNotFound       session_not_found
+├── SessionClosed             session_ended, session_expired   it takes no more turns
+├── SessionFull               session_full             too many turns of it wait
 ├── JobFinished               job_finished             a finished job cannot be changed
 ├── Misconfigured             misconfigured            a setting or a service is unusable: fix and start again
 ├── Unavailable                                        a part does not answer now: try again later
@@ -23,14 +27,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from enum import StrEnum
 
 
 class ImageQueueError(Exception):
     """The root. `code` never changes once released; the text may."""
 
-    code: ClassVar[str] = "internal_error"
-    retryable: ClassVar[bool] = False
+    code: str = "internal_error"
+    retryable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,51 @@ class InvalidRequest(ImageQueueError):
         super().__init__("\n".join(str(violation) for violation in violations))
 
 
+class InputFault(StrEnum):
+    """Why an input image cannot be used: the codes of InvalidInput."""
+
+    BAD_SOURCE = "input_bad_source"  # the text names no image in a way that is taken here
+    MISSING = "input_missing"  # no such upload
+    HASH_MISMATCH = "input_hash_mismatch"  # other bytes than announced
+    EMPTY = "input_empty"
+    TOO_LARGE = "input_too_large"
+    NOT_AN_IMAGE = "input_not_an_image"
+    WRONG_TYPE = "input_wrong_type"  # a known kind of file, but none of PNG, JPEG, WebP
+    MISLABELLED = "input_mislabelled"  # declared as another type than its bytes are
+    ZERO_SIZE = "input_zero_size"
+    BOMB = "input_bomb"  # small as a file, too large in memory
+    ANIMATED = "input_animated"
+    TRUNCATED = "input_truncated"  # cut off or damaged
+    POLYGLOT = "input_polyglot"  # other data follows the image
+    MASK_TOO_LARGE = "mask_too_large"
+    MASK_NOT_PNG = "mask_not_png"
+    MASK_WITHOUT_ALPHA = "mask_without_alpha"
+    MASK_SIZE_MISMATCH = "mask_size_mismatch"
+    MASK_OPAQUE = "mask_opaque"  # nothing is marked for editing
+    URL_FORBIDDEN = "url_forbidden"  # a URL that is never fetched
+    URL_UNREACHABLE = "url_unreachable"
+    URL_BAD_STATUS = "url_bad_status"
+    URL_TOO_LARGE = "url_too_large"
+    URL_TIMEOUT = "url_timeout"
+
+
+class InvalidInput(ImageQueueError):
+    """An input image cannot be used, for the reason that `code` says; nothing was spent.
+
+    Args:
+        fault: the reason.
+        field: which input, as the client named it: `images[2]`, `mask`.
+        problem: the limit and what was found instead.
+        way_out: what to do about it, as a sentence.
+    """
+
+    def __init__(self, fault: InputFault, field: str, problem: str, way_out: str) -> None:
+        self.code = fault.value
+        self.retryable = fault in (InputFault.URL_UNREACHABLE, InputFault.URL_TIMEOUT)
+        self.field = field
+        super().__init__(f"{field}: {problem}. {way_out}")
+
+
 class NotFound(ImageQueueError):
     """No such thing, or it belongs to somebody else."""
 
@@ -74,6 +123,34 @@ class ImageNotFound(NotFound):
     """The job exists, the image does not (yet)."""
 
     code = "image_not_found"
+
+
+class SessionNotFound(NotFound):
+    """No session has this id."""
+
+    code = "session_not_found"
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"No session {session_id!r}. Ids start with 'ses_'; GET /v1/sessions lists yours.")
+
+
+class SessionClosed(ImageQueueError):
+    """The session takes no more turns; its images stay."""
+
+    def __init__(self, session_id: str, *, expired: bool) -> None:
+        self.code = "session_expired" if expired else "session_ended"
+        what = "expired after being idle" if expired else "has ended"
+        super().__init__(
+            f"Session {session_id} {what} and takes no more turns. Its images stay: fork it "
+            f"(POST /v1/sessions/{session_id}/fork) to go on from one of them, or start a new session."
+        )
+
+
+class SessionFull(ImageQueueError):
+    """Too many turns of the session wait."""
+
+    code = "session_full"
+    retryable = True
 
 
 class JobFinished(ImageQueueError):

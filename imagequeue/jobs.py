@@ -15,8 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from ulid import ULID
 
 from imagequeue import pricing
-from imagequeue.requests import GenerateRequest, parse_size
+from imagequeue.requests import AnyRequest, EditRequest, GenerateRequest, TurnRequest
+from imagequeue.sizes import parse_size
 
+JobType = Literal["generate", "edit", "turn"]
 Lane = Literal["interactive", "batch"]
 LANES: Final[tuple[Lane, ...]] = ("interactive", "batch")
 """In the order of service."""
@@ -89,6 +91,17 @@ class Image(Frozen):
     sha256: str
 
 
+class JobInput(Frozen):
+    """An image that was sent to OpenAI, by its very bytes. `source` is what the request named."""
+
+    source: str
+    sha256: str
+    mime_type: str
+    size_bytes: int
+    width: int
+    height: int
+
+
 class Usage(Frozen):
     """Tokens as OpenAI counted them; None where it did not say."""
 
@@ -129,9 +142,9 @@ class Job(Frozen):
     """A job as the store holds it."""
 
     id: str
-    type: Literal["generate"]
+    type: JobType
     state: JobState
-    request: GenerateRequest
+    request: AnyRequest
     fingerprint: str
     owner: str
     lane: Lane
@@ -139,12 +152,15 @@ class Job(Frozen):
     on_unknown_outcome: Literal["retry", "fail"]
     estimate: PriceEstimate
     created_at: int
+    session_id: str | None = None
+    turn: int | None = None  # 1, 2, … in the order of submit; never given twice
     started_at: int | None = None
     finished_at: int | None = None
     not_before: int | None = None  # a retry waits until then
     cancel_requested: bool = False
     attempt: int = 0  # number of the latest attempt
     attempts: tuple[Attempt, ...] = ()
+    inputs: tuple[JobInput, ...] = ()  # images in order, then the mask
     images: tuple[Image, ...] = ()
     usage: Usage | None = None
     applied: Applied | None = None
@@ -164,11 +180,12 @@ class NewJob(Frozen):
     """A validated, priced job that is not stored yet."""
 
     id: str = Field(default_factory=lambda: f"job_{ULID()}")
-    request: GenerateRequest
+    request: AnyRequest
     owner: str
     lane: Lane
     model: str
     on_unknown_outcome: Literal["retry", "fail"]
+    session_id: str | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -179,7 +196,8 @@ class NewJob(Frozen):
     def estimate(self) -> PriceEstimate:
         """Its price before the call."""
         request = self.request
-        figures = pricing.estimate(request.prompt, parse_size(request.size), request.quality, request.n)
+        inputs = 0 if isinstance(request, GenerateRequest) else max(1, len(request.images))
+        figures = pricing.estimate(request.prompt, parse_size(request.size), request.quality, request.n, inputs)
         return PriceEstimate(low_usd=figures.low_usd, expected_usd=figures.expected_usd, high_usd=figures.high_usd)
 
 
@@ -200,6 +218,7 @@ class Result(Frozen):
 
     state: Literal[JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED]
     outcome: AttemptOutcome
+    inputs: tuple[JobInput, ...] = ()
     images: tuple[Image, ...] = ()
     usage: Usage | None = None
     applied: Applied | None = None
@@ -214,7 +233,7 @@ def is_job_id(text: str) -> bool:
     return _JOB_ID.fullmatch(text) is not None
 
 
-def fingerprint(model: str, request: GenerateRequest) -> str:
+def fingerprint(model: str, request: GenerateRequest | EditRequest | TurnRequest) -> str:
     """Sha256, hexadecimal, of what decides the picture and where it goes."""
     canonical = json.dumps([model, request.model_dump(mode="json")], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()

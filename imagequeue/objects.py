@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
@@ -23,6 +23,7 @@ CACHE_FOREVER: Final = "private, max-age=31536000, immutable"
 _CONNECT_TIMEOUT_SECONDS: Final = 5
 _READ_TIMEOUT_SECONDS: Final = 60
 _POOL: Final = 64
+_CHUNK_BYTES: Final = 256 * 1024
 _REFUSED: Final = ("AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch")
 _MISSING: Final = ("404", "NoSuchKey", "NotFound")
 
@@ -91,6 +92,27 @@ class ObjectStore:
         with _translated(key):
             return self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
 
+    def size(self, key: str) -> int:
+        """How many bytes an object has.
+
+        Raises:
+            ImageNotFound: there is none.
+        """
+        with _translated(key):
+            return self._client.head_object(Bucket=self._bucket, Key=key)["ContentLength"]
+
+    def get_file(self, key: str, path: Path) -> None:
+        """Read an object into a file, piece by piece.
+
+        Raises:
+            ImageNotFound: there is none; no file is left then.
+        """
+        with _translated(key):
+            body = self._client.get_object(Bucket=self._bucket, Key=key)["Body"]
+            with closing(body), path.open("wb") as file:
+                for chunk in body.iter_chunks(_CHUNK_BYTES):
+                    file.write(chunk)
+
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is no error."""
         with _translated(key):
@@ -107,6 +129,11 @@ class ObjectStore:
             "ResponseCacheControl": CACHE_FOREVER,
         }
         return self._public_client.generate_presigned_url("get_object", Params=parameters, ExpiresIn=seconds)
+
+    def presigned_put(self, key: str, *, content_type: str, size_bytes: int, seconds: int) -> str:
+        """A URL that lets anyone put an object of this type and size for `seconds`; both headers must be sent."""
+        parameters = {"Bucket": self._bucket, "Key": key, "ContentType": content_type, "ContentLength": size_bytes}
+        return self._public_client.generate_presigned_url("put_object", Params=parameters, ExpiresIn=seconds)
 
 
 def _disposition(filename: str) -> str:

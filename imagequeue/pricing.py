@@ -18,6 +18,9 @@ IMAGE_OUTPUT_USD_PER_TOKEN: Final = 30 / 1_000_000
 FixedQuality = Literal["low", "medium", "high"]
 _QUALITY_STEPS: Final[dict[str, int]] = {"low": 16, "medium": 48, "high": 96}
 _CHARACTERS_PER_TOKEN: Final = 4  # OpenAI's rule of thumb for English text; used for estimates only
+_INPUT_IMAGE_TOKENS: Final = (300, 1_500, 6_500)
+"""Least, expected and most tokens of one input image. gpt-image-2's are not published; gpt-image-1 counts up to about
+6,300 for a high-fidelity input, so the bounds are wide. What is settled is what OpenAI counted."""
 _AUTO_SIZE: Final = (1024, 1024)
 _LARGEST_AUTO_SIZE: Final = (1536, 1024)
 
@@ -58,26 +61,28 @@ def text_tokens(prompt: str) -> int:
     return max(1, math.ceil(len(prompt) / _CHARACTERS_PER_TOKEN))
 
 
-def estimate(prompt: str, size: tuple[int, int] | None, quality: str, n: int) -> Estimate:
-    """Price `n` images before the call; `size` None and quality `auto` are the model's choice.
+def estimate(prompt: str, size: tuple[int, int] | None, quality: str, n: int, inputs: int = 0) -> Estimate:
+    """Price `n` images made from `inputs` images; `size` None and quality `auto` are the model's choice.
 
     The expected figure takes 1024×1024 and medium for what is left open, the bounds take the cheapest and the
     dearest that the model may choose.
     """
     text = text_tokens(prompt) * TEXT_INPUT_USD_PER_TOKEN
 
-    def priced(at_size: tuple[int, int], at_quality: FixedQuality) -> float:
-        return round(text + n * output_tokens(*at_size, at_quality) * IMAGE_OUTPUT_USD_PER_TOKEN, 6)
+    def priced(at_size: tuple[int, int], at_quality: FixedQuality, input_tokens: int) -> float:
+        outputs = n * output_tokens(*at_size, at_quality) * IMAGE_OUTPUT_USD_PER_TOKEN
+        return round(text + inputs * input_tokens * IMAGE_INPUT_USD_PER_TOKEN + outputs, 6)
 
     if quality in ("low", "medium", "high"):
         low_quality = expected_quality = high_quality = quality
     else:
         low_quality, expected_quality, high_quality = "low", "medium", "high"
     sizes = [size] if size else [_AUTO_SIZE, _LARGEST_AUTO_SIZE]
+    least, expected, most = _INPUT_IMAGE_TOKENS
     return Estimate(
-        low_usd=min(priced(candidate, low_quality) for candidate in sizes),
-        expected_usd=priced(sizes[0], expected_quality),
-        high_usd=max(priced(candidate, high_quality) for candidate in sizes),
+        low_usd=min(priced(candidate, low_quality, least) for candidate in sizes),
+        expected_usd=priced(sizes[0], expected_quality, expected),
+        high_usd=max(priced(candidate, high_quality, most) for candidate in sizes),
     )
 
 
@@ -88,10 +93,11 @@ def cost_usd(usage: TokenUsage) -> float | None:
     """
     if usage.output_tokens is None:
         return None
-    image_input = usage.input_image_tokens or 0
-    text_input = usage.input_text_tokens
+    total, text_input, image_input = usage.input_tokens, usage.input_text_tokens, usage.input_image_tokens
+    if image_input is None:
+        image_input = max(0, (total or 0) - text_input) if text_input is not None else 0
     if text_input is None:
-        text_input = max(0, (usage.input_tokens or 0) - image_input)
+        text_input = max(0, (total or 0) - image_input)
     return round(
         text_input * TEXT_INPUT_USD_PER_TOKEN
         + image_input * IMAGE_INPUT_USD_PER_TOKEN

@@ -5,20 +5,26 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, Literal
 
 from imagequeue.errors import ImageNotFound, ImageQueueError, JobNotFound
-from imagequeue.jobs import Job, JobState, Lane, NewJob, is_job_id
+from imagequeue.inputs import InputStore
+from imagequeue.jobs import Job, JobState, JobType, Lane, NewJob, is_job_id
 from imagequeue.objects import ObjectStore
 from imagequeue.queue import Dispatcher, make_celery
-from imagequeue.requests import GenerateRequest
+from imagequeue.requests import EditRequest, JobRequest
+from imagequeue.session_service import SessionService
 from imagequeue.settings import Settings
-from imagequeue.store.connection import connect, refuse_eviction
+from imagequeue.sources import Sources
+from imagequeue.store.connection import RedisClient, connect, refuse_eviction
 from imagequeue.store.fleet import FleetStore
+from imagequeue.store.job_search import JobFilter, newest_job_ids
 from imagequeue.store.jobs import JobStore
 from imagequeue.store.keys import Keys
+from imagequeue.store.sessions import SessionStore
 from imagequeue.views import JobPage, JobView, job_view
 from imagequeue.waiting import ChangeReader
 
@@ -49,6 +55,10 @@ class ImageQueue:
         objects: ObjectStore,
         dispatcher: Dispatcher,
         changes: ChangeReader,
+        inputs: InputStore,
+        sources: Sources,
+        sessions: SessionService,
+        connections: Sequence[RedisClient],
     ) -> None:
         self._settings = settings
         self._store = store
@@ -56,15 +66,22 @@ class ImageQueue:
         self._objects = objects
         self._dispatcher = dispatcher
         self._changes = changes
+        self._sources = sources
+        self.inputs = inputs
+        self.sessions = sessions
+        self._connections = connections
         self._stopping = False
 
-    def submit(self, request: GenerateRequest, *, owner: str = LOCAL_OWNER, lane: Lane = "interactive") -> Job:
+    def submit(self, request: JobRequest, *, owner: str = LOCAL_OWNER, lane: Lane = "interactive") -> Job:
         """Store a validated request as a queued job and tell the workers.
 
         Raises:
+            InvalidInput: an image cannot be used.
             StoreUnavailable: nothing was stored, or the answer was lost; nothing is spent before a worker has it.
         """
         settings = self._settings
+        if isinstance(request, EditRequest):
+            request = self._sources.resolve(request, owner)
         new = NewJob(
             request=request,
             owner=owner,
@@ -113,9 +130,24 @@ class ImageQueue:
         self._stopping = True
         self._changes.wake_all()
 
-    def list(self, *, state: JobState | None, cursor: str | None, limit: int, owner: str = LOCAL_OWNER) -> JobPage:
-        """A page of the owner's jobs, newest first."""
-        ids = self._store.list_ids(owner, state, cursor, limit + 1)
+    def list(
+        self,
+        *,
+        state: JobState | None = None,
+        job_type: JobType | None = None,
+        session_id: str | None = None,
+        cursor: str | None = None,
+        limit: int,
+        owner: str = LOCAL_OWNER,
+    ) -> JobPage:
+        """A page of the owner's jobs, newest first, of one state, type or session if asked for.
+
+        Raises:
+            SessionNotFound: no such session, or it belongs to somebody else.
+        """
+        among = None if session_id is None else self.sessions.turn_job_ids(session_id, owner=owner)
+        wanted = JobFilter(owner, state, job_type, among)
+        ids = list(islice(newest_job_ids(self._store, wanted, cursor, limit + 1), limit + 1))
         jobs = self._store.get_many(ids[:limit])
         return JobPage(
             jobs=tuple(self.view(job) for job in jobs), next_cursor=ids[limit - 1] if len(ids) > limit else None
@@ -127,7 +159,9 @@ class ImageQueue:
         Raises:
             JobFinished: it has ended already.
         """
-        self._store.cancel(self.get(job_id, owner=owner))
+        ending = self._store.cancel(self.get(job_id, owner=owner))
+        if ending.next_job_id:
+            self._dispatcher.dispatch(ending.next_job_id, "interactive")
         return self._store.get(job_id)
 
     def image_url(
@@ -170,9 +204,11 @@ class ImageQueue:
         return worker
 
     def close(self) -> None:
-        """Stop the reader and close the broker's connections."""
+        """Stop the reader and close all connections."""
         self._changes.close()
         self._dispatcher.close()
+        for connection in self._connections:
+            connection.close()
 
     def _redis_health(self) -> PartHealth:
         try:
@@ -205,15 +241,22 @@ def open_queue(settings: Settings) -> ImageQueue:
         Misconfigured: Redis would evict records, or a URL is wrong.
         StoreUnavailable: Redis does not answer.
     """
-    client = connect(settings.redis_url)
+    client, reading = connect(settings.redis_url), connect(settings.redis_url, max_connections=1)
     refuse_eviction(client)
     keys = Keys(settings.key_prefix)
     store = JobStore(client, keys)
+    objects, dispatcher = ObjectStore(settings), Dispatcher(make_celery(settings), store)
+    inputs = InputStore(objects, settings)
+    sources = Sources(inputs, store)
     return ImageQueue(
         settings=settings,
         store=store,
         fleet=FleetStore(client, keys),
-        objects=ObjectStore(settings),
-        dispatcher=Dispatcher(make_celery(settings), store),
-        changes=ChangeReader(connect(settings.redis_url, max_connections=1), keys.changes),
+        objects=objects,
+        dispatcher=dispatcher,
+        changes=ChangeReader(reading, keys.changes),
+        inputs=inputs,
+        sources=sources,
+        sessions=SessionService(settings, store, SessionStore(client, keys), dispatcher, sources),
+        connections=(client, reading),
     )

@@ -7,16 +7,27 @@ line that names the variable and never prints a secret.
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from imagequeue.errors import Misconfigured
 
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_ORIGIN = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:\d{1,5})?")
+
+
+def _origins(value: str) -> str:
+    if all(_ORIGIN.fullmatch(origin.strip().lower()) for origin in value.split(",")):
+        return value
+    raise ValueError("must be origins such as https://cdn.example.com:8443, separated by commas")
+
+
+Origins = Annotated[str, AfterValidator(_origins)]
 
 
 class Settings(BaseSettings):
@@ -30,7 +41,7 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
     )
 
-    redis_url: str = Field(default="redis://127.0.0.1:6379/0", description="Redis that holds all records.")
+    redis_url: str = Field(default="redis://127.0.0.1:6379/0", repr=False, description="Redis that holds all records.")
     broker_url: str | None = Field(
         default=None, description="Redis for Celery's messages; default: the records' Redis."
     )
@@ -78,17 +89,42 @@ class Settings(BaseSettings):
     on_unknown_outcome: Literal["retry", "fail"] = Field(
         default="retry", description="After a call whose fate is not known: call once more, or fail."
     )
+    unknown_retries: int = Field(
+        default=1, ge=0, le=100, description="How often a call of unknown fate is repeated under `retry`."
+    )
+    max_worker_losses: int = Field(
+        default=3, ge=1, le=100, description="A job that lost this many workers ends failed: it is the likely killer."
+    )
+    session_idle_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        default=24, description="How long, in hours, an edit session may be unused before it expires."
+    )
+    max_waiting_turns: int = Field(
+        default=100, ge=1, le=10_000, description="How many turns of one session may be in the queue at once."
+    )
+    responses_model: str = Field(
+        default="gpt-5",
+        description="Model that calls the image tool when edits go through the Responses API.",
+    )
     retry_budget_seconds: Seconds = Field(
         default=600, description="How long after its first start a job may be retried when OpenAI is busy."
     )
 
     worker_slots: int = Field(default=128, ge=1, le=1000, description="Calls that one worker process holds at once.")
-    lease_seconds: Annotated[float, Field(ge=1)] = Field(
+    lease_seconds: Annotated[float, Field(ge=1, allow_inf_nan=False)] = Field(
         default=15, description="How long a worker may be silent before its jobs are taken back; renewed at a third."
     )
     spool_dir: Path = Field(
         default_factory=lambda: Path(tempfile.gettempdir(), "imagequeue-spool"),
-        description="Folder where a worker keeps answers between OpenAI and S3.",
+        description="Folder for files on their way: answers between OpenAI and S3, inputs while they are checked.",
+    )
+
+    input_origins: Origins | None = Field(
+        default=None,
+        description="Servers that input images are fetched from even if their address is private or their port "
+        "unusual: scheme://host:port, separated by commas.",
+    )
+    input_fetch_seconds: Seconds = Field(
+        default=30, description="Longest time, in seconds, that fetching an input image from a URL may take."
     )
 
     api_host: str = Field(default="127.0.0.1", description="Address the API listens on.")
@@ -98,7 +134,14 @@ class Settings(BaseSettings):
     max_wait_seconds: Seconds = Field(
         default=90, description="Longest time one request may wait for a job; common proxies cut at 100 seconds."
     )
-    max_body_bytes: int = Field(default=1_048_576, ge=1024, description="Largest JSON request body in bytes.")
+    max_body_bytes: int = Field(
+        default=1_048_576, ge=1024, description="Largest JSON request body in bytes, not counting data: URLs."
+    )
+    max_edit_body_bytes: int = Field(
+        default=67_108_864,
+        ge=1024,
+        description="Largest JSON request body in bytes of edits and sessions, with the images in data: URLs.",
+    )
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
     log_format: Literal["console", "json"] = Field(
@@ -109,6 +152,11 @@ class Settings(BaseSettings):
     def celery_broker_url(self) -> str:
         """Where Celery's messages go."""
         return self.broker_url or self.redis_url
+
+    @property
+    def session_idle_ms(self) -> int:
+        """How long a session may be unused, in milliseconds."""
+        return int(self.session_idle_hours * 3_600_000)
 
     @property
     def lease_ms(self) -> int:

@@ -14,12 +14,14 @@ from imagequeue.jobs import (
     Image,
     Job,
     JobError,
+    JobInput,
     JobState,
+    JobType,
     Lane,
     PriceEstimate,
     Usage,
 )
-from imagequeue.requests import GenerateRequest
+from imagequeue.requests import AnyRequest
 
 Timestamp = Annotated[datetime, Field(description="UTC, ISO 8601.", examples=["2026-08-01T12:00:00.000Z"])]
 
@@ -63,17 +65,20 @@ class JobView(View):
     """A job as clients see it."""
 
     id: str = Field(examples=["job_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z"])
-    type: Literal["generate"]
+    type: JobType
     state: JobState
     lane: Lane
     model: str
-    request: GenerateRequest
+    request: AnyRequest
+    session_id: str | None = Field(description="The edit session that the job is a turn of.")
+    turn: int | None = Field(description="Number of the turn, from 1.")
     position: int | None = Field(description="Jobs to be served up to and including this one; null when not queued.")
     waiting_for: str | None = Field(description="What the job waits for; null once it has ended.")
     created_at: Timestamp
     started_at: Timestamp | None
     finished_at: Timestamp | None
     attempts: tuple[AttemptView, ...]
+    inputs: tuple[JobInput, ...] = Field(description="The images that were sent to OpenAI, then the mask.")
     images: tuple[ImageView, ...]
     applied: Applied | None = Field(description="Settings that OpenAI says it used.")
     usage: Usage | None
@@ -94,19 +99,22 @@ class JobPage(View):
 def job_view(job: Job, position: int | None) -> JobView:
     """Show a job; `position` is its place in the queue while it waits."""
     return JobView(
-        **job.model_dump(include={"id", "type", "state", "lane", "model", "cost_usd_estimated", "notes"}),
+        **job.model_dump(
+            include={"id", "type", "state", "lane", "model", "cost_usd_estimated", "notes", "session_id", "turn"}
+        ),
         request=job.request,
         applied=job.applied,
         usage=job.usage,
+        inputs=job.inputs,
         estimate=job.estimate,
         error=job.error,
         position=position,
         waiting_for=_waiting_for(job, position),
-        created_at=_utc(job.created_at),
+        created_at=utc(job.created_at),
         started_at=_utc_or_none(job.started_at),
         finished_at=_utc_or_none(job.finished_at),
         attempts=tuple(_attempt_view(attempt) for attempt in job.attempts),
-        images=tuple(_image_view(job, image) for image in job.images),
+        images=tuple(image_view(job, image) for image in job.images),
         possible_extra_cost_usd=job.possible_extra_cost_usd,
     )
 
@@ -124,28 +132,32 @@ def _waiting_for(job: Job, position: int | None) -> str | None:
     if job.state is JobState.RUNNING:
         return "OpenAI's answer"
     if job.not_before is not None:
-        return f"a retry not before {_utc(job.not_before).isoformat(timespec='seconds')}: {job.attempts[-1].error}"
-    ahead = (position or 1) - 1
+        return f"a retry not before {utc(job.not_before).isoformat(timespec='seconds')}: {job.attempts[-1].error}"
+    if position is None:
+        return "the session's turns before it"
+    ahead = position - 1
     return "a free worker slot" if ahead == 0 else f"a free worker slot, behind {ahead:,} other jobs"
-
-
-def _image_view(job: Job, image: Image) -> ImageView:
-    path = image_path(job.id, image.index)
-    return ImageView(**image.model_dump(exclude={"preview_key"}), url=path, preview_url=f"{path}?variant=preview")
 
 
 def _attempt_view(attempt: Attempt) -> AttemptView:
     return AttemptView(
         **attempt.model_dump(exclude={"started", "call_started", "ended"}),
-        started_at=_utc(attempt.started),
+        started_at=utc(attempt.started),
         call_started_at=_utc_or_none(attempt.call_started),
         ended_at=_utc_or_none(attempt.ended),
     )
 
 
-def _utc(milliseconds: int) -> datetime:
+def image_view(job: Job, image: Image) -> ImageView:
+    """Show one image of a job."""
+    path = image_path(job.id, image.index)
+    return ImageView(**image.model_dump(exclude={"preview_key"}), url=path, preview_url=f"{path}?variant=preview")
+
+
+def utc(milliseconds: int) -> datetime:
+    """Redis's milliseconds as a point in time."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def _utc_or_none(milliseconds: int | None) -> datetime | None:
-    return None if milliseconds is None else _utc(milliseconds)
+    return None if milliseconds is None else utc(milliseconds)

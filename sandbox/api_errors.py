@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Self
 
 from starlette.responses import JSONResponse
 
@@ -34,7 +35,15 @@ class ApiError(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
+        self.param = param
         self.body = {"error": {"message": message, "type": kind, "param": param, "code": code, **(details or {})}}
+
+    def renamed(self, param: str | None) -> Self:
+        """The same refusal, with the parameter's name as the client knows it."""
+        other = copy.copy(self)
+        other.param = param
+        other.body = {"error": {**self.body["error"], "param": param}}
+        return other
 
     def response(self, headers: Mapping[str, str] | None = None) -> JSONResponse:
         """The answer that tells the client."""

@@ -1,4 +1,4 @@
-"""What the requests of one sandbox share: latency, faults, journal, painters."""
+"""What the requests of one sandbox share: settings, faults, journal, files, painters."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
 from sandbox.faults import MAX_DELAY_SECONDS, FaultQueue
+from sandbox.file_store import FileStore
 from sandbox.journal import Journal
 
 _MOST_PAINTERS: Final = 4
@@ -28,11 +29,16 @@ class SandboxConfig(BaseModel):
 
 
 class Settings(BaseModel):
-    """What can be changed while the sandbox runs."""
+    """What can be changed while the sandbox runs.
+
+    `latency_seconds` is what an answer takes at least; `refuse_edits` lets `/v1/images/edits` refuse the model, as
+    OpenAI did to some accounts.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    latency_seconds: Annotated[float, Field(ge=0, le=MAX_DELAY_SECONDS)]
+    latency_seconds: Annotated[float, Field(ge=0, le=MAX_DELAY_SECONDS)] = 0.0
+    refuse_edits: bool = False
 
 
 def _painters() -> Executor:
@@ -46,6 +52,7 @@ class Sandbox:
     settings: Settings
     journal: Journal
     faults: FaultQueue = field(default_factory=FaultQueue)
+    files: FileStore = field(default_factory=FileStore)
     painters: Executor = field(default_factory=_painters)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the server was told to stop: calls in flight then end at once."""

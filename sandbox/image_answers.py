@@ -6,6 +6,9 @@ import asyncio
 import base64
 import hashlib
 import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from sandbox.app_state import Sandbox
@@ -18,56 +21,77 @@ from sandbox.usage import usage_of
 _BROKEN_BASE64: Final = "*** this is not base64 ***"
 _NOT_AN_IMAGE: Final = base64.b64encode(b"<html><body>This is not an image.</body></html>").decode()
 
+PaintOne = Callable[[Commission], bytes]
+"""Paints the image file of a commission."""
+
+
+@dataclass(frozen=True, slots=True)
+class Painted:
+    """One image as it goes into an answer; `digest` is its file's SHA-256, None when a fault is in its place."""
+
+    encoded: str
+    digest: str | None
+
 
 async def painted_answer(sandbox: Sandbox, order: ImageOrder, fault: BodyFault | None) -> Answer:
-    """Paint the images of an order, in the painters' threads, and write the answer."""
+    """Paint the images of a generation and write the answer."""
+    return images_answer(order, await paint_order(sandbox, order, paint, fault), usage_of(order), fault)
+
+
+async def paint_order(
+    sandbox: Sandbox, order: ImageOrder, paint_one: PaintOne, fault: BodyFault | None
+) -> list[Painted]:
+    """Paint the images of an order in the painters' threads, and spoil them if the fault is one of images."""
     loop = asyncio.get_running_loop()
-    output_format = _wrong_format(order) if fault == "wrong_format" else order.output_format
-    commissions = (_commission(order, output_format, index) for index in range(order.n))
-    painted = await asyncio.gather(*(loop.run_in_executor(sandbox.painters, _paint, each) for each in commissions))
+    jobs = [partial(_paint, paint_one, _commission(order, index, fault)) for index in range(order.n)]
+    return _spoiled(await asyncio.gather(*(loop.run_in_executor(sandbox.painters, job) for job in jobs)), fault)
+
+
+def images_answer(
+    order: ImageOrder, images: Sequence[Painted], usage: Mapping[str, object], fault: BodyFault | None
+) -> Answer:
+    """The answer of an image endpoint."""
     body: dict[str, object] = {
         "created": int(time.time()),
-        "data": [{"b64_json": encoded} for encoded, _ in painted],
+        "data": [{"b64_json": image.encoded} for image in images],
         "background": order.background,
         "output_format": order.output_format,
         "size": order.size,
         "quality": order.quality,
-        "usage": usage_of(order),
     }
-    return _spoiled(Answer(body, tuple(digest for _, digest in painted)), fault)
+    return Answer(body if fault == "no_usage" else {**body, "usage": usage}, digests(images))
 
 
-def _commission(order: ImageOrder, output_format: str, index: int) -> Commission:
+def digests(images: Sequence[Painted]) -> tuple[str, ...]:
+    """SHA-256 of the image files that are in the answer."""
+    return tuple(image.digest for image in images if image.digest is not None)
+
+
+def _commission(order: ImageOrder, index: int, fault: BodyFault | None) -> Commission:
     return Commission(
         prompt=order.prompt,
         width=order.width,
         height=order.height,
         quality=order.quality,
-        output_format=output_format,
+        output_format=_wrong_format(order) if fault == "wrong_format" else order.output_format,
         compression=order.output_compression,
         index=index,
     )
 
 
-def _paint(commission: Commission) -> tuple[str, str]:
-    """Base64 and SHA-256 of the image file."""
-    file = paint(commission)
-    return base64.b64encode(file).decode(), hashlib.sha256(file).hexdigest()
+def _paint(paint_one: PaintOne, commission: Commission) -> Painted:
+    file = paint_one(commission)
+    return Painted(base64.b64encode(file).decode(), hashlib.sha256(file).hexdigest())
 
 
 def _wrong_format(order: ImageOrder) -> str:
     return "png" if order.output_format == "jpeg" else "jpeg"
 
 
-def _spoiled(answer: Answer, fault: BodyFault | None) -> Answer:
-    """The answer with the fault in its body; images that no longer are in it are not listed either."""
-    if fault in (None, "wrong_format"):
-        return answer
-    if fault == "no_usage":
-        return Answer({key: value for key, value in answer.body.items() if key != "usage"}, answer.images)
-    data = {
-        "broken_base64": [{"b64_json": _BROKEN_BASE64}] * len(answer.images),
-        "not_an_image": [{"b64_json": _NOT_AN_IMAGE}] * len(answer.images),
-        "empty_list": [],
-    }
-    return Answer({**answer.body, "data": data[fault]}, ())
+def _spoiled(images: list[Painted], fault: BodyFault | None) -> list[Painted]:
+    """The images with the fault in their place."""
+    if fault == "broken_base64":
+        return [Painted(_BROKEN_BASE64, None)] * len(images)
+    if fault == "not_an_image":
+        return [Painted(_NOT_AN_IMAGE, None)] * len(images)
+    return [] if fault == "empty_list" else images

@@ -7,12 +7,12 @@ place must not be excused by the other.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
 from imagequeue.pricing import FixedQuality
 from sandbox.api_errors import ApiError
+from sandbox.values import Fields, choice, given, integer, missing, refuse_unknown, string, wrong_type
 
 MODELS: Final = ("gpt-image-2", "gpt-image-2-2026-04-21")
 FORBIDDEN_WORD: Final = "FORBIDDEN"
@@ -27,7 +27,7 @@ MAX_PIXELS: Final = 8_294_400
 _QUALITIES: Final = ("auto", "low", "medium", "high")
 _FORMATS: Final = ("png", "jpeg", "webp")
 _IMAGE_PARAMETERS: Final = ("size", "quality", "background", "output_format", "output_compression", "moderation")
-_PARAMETERS: Final = (
+PARAMETERS: Final = (
     "model",
     "prompt",
     "n",
@@ -41,7 +41,7 @@ _PARAMETERS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class ImageOrder:
-    """A checked request, with `auto` already decided: 1024x1024, medium, opaque."""
+    """A checked request, with `auto` already decided: a size for the endpoint to say, medium, opaque."""
 
     prompt: str
     n: int
@@ -58,22 +58,29 @@ class ImageOrder:
         return f"{self.width}x{self.height}"
 
 
-def check_generation(fields: Mapping[str, object]) -> ImageOrder:
+def check_generation(fields: Fields) -> ImageOrder:
     """Check the parameters of an image generation.
 
     Raises:
         ApiError: at the first rule broken, or when the safety rule refuses the prompt.
     """
-    for name in fields:
-        if name not in _PARAMETERS:
-            raise ApiError(f"Unknown parameter: '{name}'.", code="unknown_parameter", param=name)
+    refuse_unknown(fields, PARAMETERS)
+    return check_order(fields)
+
+
+def check_order(fields: Fields, auto_size: tuple[int, int] = (1024, 1024)) -> ImageOrder:
+    """Check what all image requests have in common; `auto_size` (pixels) is what the size `auto` means.
+
+    Raises:
+        ApiError: at the first rule broken, or when the safety rule refuses the prompt.
+    """
     _check_model(fields)
     prompt = _prompt(fields)
-    output_format = _choice(fields, "output_format", _FORMATS)
-    width, height = _size(fields)
+    output_format = choice(fields, "output_format", _FORMATS)
+    width, height = _size(fields, auto_size)
     order = ImageOrder(
         prompt=prompt,
-        n=_integer(fields, "n", 1, 10, default=1),
+        n=integer(fields, "n", 1, 10, default=1),
         width=width,
         height=height,
         quality=_quality(fields),
@@ -81,26 +88,31 @@ def check_generation(fields: Mapping[str, object]) -> ImageOrder:
         output_format=output_format,
         output_compression=_compression(fields, output_format),
     )
-    _choice(fields, "moderation", ("auto", "low"))
+    choice(fields, "moderation", ("auto", "low"))
     _check_unstreamed(fields)
     for name in ("user", "safety_identifier"):
         if name in fields:
-            _string(fields[name], name)
+            string(fields[name], name)
     _check_safety(prompt)
     return order
 
 
-def _check_model(fields: Mapping[str, object]) -> None:
+def is_allowed_size(width: int, height: int) -> bool:
+    """Whether gpt-image-2 paints this many pixels."""
+    return _broken_size_rule(width, height) is None
+
+
+def _check_model(fields: Fields) -> None:
     # OpenAI's default for a request without a model; this server does not have it.
-    model = _string(_given(fields, "model", "dall-e-2"), "model")
+    model = string(given(fields, "model", "dall-e-2"), "model")
     if model not in MODELS:
         raise ApiError(f"The model '{model}' does not exist.", code="model_not_found", param="model")
 
 
-def _prompt(fields: Mapping[str, object]) -> str:
+def _prompt(fields: Fields) -> str:
     if "prompt" not in fields:
-        raise ApiError("Missing required parameter: 'prompt'.", code="missing_required_parameter", param="prompt")
-    prompt = _string(fields["prompt"], "prompt")
+        raise missing("prompt")
+    prompt = string(fields["prompt"], "prompt")
     if not prompt:
         message = "Invalid 'prompt': empty string. Expected a string with minimum length 1."
         raise ApiError(message, code="empty_string", param="prompt")
@@ -110,55 +122,62 @@ def _prompt(fields: Mapping[str, object]) -> str:
     return prompt
 
 
-def _size(fields: Mapping[str, object]) -> tuple[int, int]:
-    size = _string(_given(fields, "size", "auto"), "size")
+def _size(fields: Fields, auto_size: tuple[int, int]) -> tuple[int, int]:
+    size = string(given(fields, "size", "auto"), "size")
     if size == "auto":
-        return 1024, 1024
+        return auto_size
     match = re.fullmatch(r"([1-9][0-9]{0,5})x([1-9][0-9]{0,5})", size)
     if match is None:
         raise _bad_size(size, "Use 'auto' or WIDTHxHEIGHT in pixels.")
     width, height = int(match[1]), int(match[2])
-    if width % EDGE_STEP or height % EDGE_STEP:
-        raise _bad_size(size, f"Width and height must both be divisible by {EDGE_STEP}.")
-    if max(width, height) > MAX_EDGE:
-        raise _bad_size(size, f"The longest edge must be at most {MAX_EDGE} pixels.")
-    if max(width, height) > MAX_RATIO * min(width, height):
-        raise _bad_size(size, f"The aspect ratio must be between 1:{MAX_RATIO} and {MAX_RATIO}:1.")
-    if not MIN_PIXELS <= width * height <= MAX_PIXELS:
-        raise _bad_size(size, f"The image must have between {MIN_PIXELS} and {MAX_PIXELS} pixels.")
+    rule = _broken_size_rule(width, height)
+    if rule is not None:
+        raise _bad_size(size, rule)
     return width, height
+
+
+def _broken_size_rule(width: int, height: int) -> str | None:
+    if width % EDGE_STEP or height % EDGE_STEP:
+        return f"Width and height must both be divisible by {EDGE_STEP}."
+    if max(width, height) > MAX_EDGE:
+        return f"The longest edge must be at most {MAX_EDGE} pixels."
+    if max(width, height) > MAX_RATIO * min(width, height):
+        return f"The aspect ratio must be between 1:{MAX_RATIO} and {MAX_RATIO}:1."
+    if not MIN_PIXELS <= width * height <= MAX_PIXELS:
+        return f"The image must have between {MIN_PIXELS} and {MAX_PIXELS} pixels."
+    return None
 
 
 def _bad_size(size: str, rule: str) -> ApiError:
     return ApiError(f"Invalid size '{size}'. {rule}", code="invalid_value", param="size")
 
 
-def _quality(fields: Mapping[str, object]) -> FixedQuality:
-    quality = _choice(fields, "quality", _QUALITIES)
+def _quality(fields: Fields) -> FixedQuality:
+    quality = choice(fields, "quality", _QUALITIES)
     return "medium" if quality == "auto" else cast(FixedQuality, quality)
 
 
-def _background(fields: Mapping[str, object]) -> str:
+def _background(fields: Fields) -> str:
     if fields.get("background") == "transparent":
         message = "Transparent background is not supported for this model."
         raise ApiError(message, code="invalid_value", param="background")
-    _choice(fields, "background", ("auto", "opaque"))
+    choice(fields, "background", ("auto", "opaque"))
     return "opaque"
 
 
-def _compression(fields: Mapping[str, object], output_format: str) -> int:
-    compression = _integer(fields, "output_compression", 0, 100, default=100)
+def _compression(fields: Fields, output_format: str) -> int:
+    compression = integer(fields, "output_compression", 0, 100, default=100)
     if output_format == "png" and compression < 100:
         message = "Compression less than 100 is not supported for PNG output format."
         raise ApiError(message, code="invalid_png_output_compression", param="output_compression")
     return compression
 
 
-def _check_unstreamed(fields: Mapping[str, object]) -> None:
-    stream = _given(fields, "stream", False)
+def _check_unstreamed(fields: Fields) -> None:
+    stream = given(fields, "stream", False)
     if not isinstance(stream, bool):
-        raise _wrong_type("stream", "a boolean", stream)
-    partial_images = _integer(fields, "partial_images", 0, 3, default=0)
+        raise wrong_type("stream", "a boolean", stream)
+    partial_images = integer(fields, "partial_images", 0, 3, default=0)
     if stream:
         raise ApiError("This sandbox does not stream.", code="unsupported_value", param="stream")
     if partial_images:
@@ -174,57 +193,3 @@ def _check_safety(prompt: str) -> None:
             kind="image_generation_user_error",
             details={"moderation_details": {"moderation_stage": "input", "categories": ["sandbox"]}},
         )
-
-
-def _given(fields: Mapping[str, object], name: str, default: object) -> object:
-    """The parameter, or `default` where it is absent or null: OpenAI's schema calls both the same."""
-    value = fields.get(name)
-    return default if value is None else value
-
-
-def _string(value: object, name: str) -> str:
-    if not isinstance(value, str):
-        raise _wrong_type(name, "a string", value)
-    return value
-
-
-def _choice(fields: Mapping[str, object], name: str, allowed: Sequence[str]) -> str:
-    """One of `allowed`, whose first is the default."""
-    value = _string(_given(fields, name, allowed[0]), name)
-    if value not in allowed:
-        choices = ", ".join(f"'{choice}'" for choice in allowed)
-        message = f"Invalid value: '{value}'. Supported values are: {choices}."
-        raise ApiError(message, code="invalid_value", param=name)
-    return value
-
-
-def _integer(fields: Mapping[str, object], name: str, least: int, most: int, *, default: int) -> int:
-    value = _given(fields, name, default)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise _wrong_type(name, "an integer", value)
-    if value < least:
-        message = (
-            f"Invalid '{name}': integer below minimum value. Expected a value >= {least}, but got {value} instead."
-        )
-        raise ApiError(message, code="integer_below_min_value", param=name)
-    if value > most:
-        message = f"Invalid '{name}': integer above maximum value. Expected a value <= {most}, but got {value} instead."
-        raise ApiError(message, code="integer_above_max_value", param=name)
-    return value
-
-
-def _wrong_type(name: str, expected: str, value: object) -> ApiError:
-    message = f"Invalid type for '{name}': expected {expected}, but got {json_type(value)} instead."
-    return ApiError(message, code="invalid_type", param=name)
-
-
-def json_type(value: object) -> str:
-    """What JSON calls the value, with its article."""
-    names: dict[type, str] = {
-        bool: "a boolean",
-        str: "a string",
-        int: "an integer",
-        float: "a decimal number",
-        list: "an array",
-    }
-    return "null" if value is None else names.get(type(value), "an object")

@@ -35,6 +35,8 @@ class Call:
     quality: str | None
     request_id: str
     client_request_id: str | None
+    inputs: list[str]  # SHA-256 of each input image file, in their order, in hex
+    mask: str | None  # SHA-256 of the mask file, in hex
     outcome: str | None = None
     status: int | None = None
     settled_ms: int | None = None
@@ -65,10 +67,12 @@ class Journal:
         n: int | None,
         size: str | None,
         quality: str | None,
+        inputs: Sequence[str] = (),
+        mask: str | None = None,
     ) -> Call:
         """Record that a call came in; numbers count up from 1, also across `clear`."""
         number, now = next(self._numbers), _now_ms()
-        call = Call(number, now, endpoint, prompt, n, size, quality, request_id, client_request_id)
+        call = Call(number, now, endpoint, prompt, n, size, quality, request_id, client_request_id, list(inputs), mask)
         self._calls.append(call)
         self._write("received", call, _AT_RECEIPT)
         return call

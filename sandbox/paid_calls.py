@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, Literal, NoReturn, Protocol, TypeVar, cast
+from typing import Any, Final, Generic, Literal, NoReturn, Protocol, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive
 
 from sandbox.api_errors import ApiError
-from sandbox.app_state import Sandbox, request_id_of, sandbox_of
+from sandbox.app_state import Sandbox, Settings, request_id_of, sandbox_of
 from sandbox.credentials import check_key
 from sandbox.cut_answers import DroppedAnswer, HalfAnswer
 from sandbox.faults import MAX_DELAY_SECONDS, BodyFault, Fault, read_spec
-from sandbox.image_rules import json_type
+from sandbox.input_images import Input, Source
 from sandbox.journal import Call
+from sandbox.values import Fields
 
 LATENCY_HEADER: Final = "x-sandbox-latency"
 """Seconds that the answer to this call takes at least, instead of the setting."""
 
 FAULT_HEADER: Final = "x-sandbox-fault"
 """What this call is to suffer: a `Fault` as JSON."""
-
-Fields = Mapping[str, object]
 
 
 class Prompted(Protocol):
@@ -38,7 +36,44 @@ class Prompted(Protocol):
         ...
 
 
+Document = TypeVar("Document")
 Order = TypeVar("Order", bound=Prompted)
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """What the journal notes of a request before it is checked; None for what was not sent or is not usable.
+
+    `inputs` and `mask` are SHA-256 in hex.
+    """
+
+    prompt: str | None
+    n: int | None
+    size: str | None
+    quality: str | None
+    inputs: tuple[str, ...] = ()
+    mask: str | None = None
+
+
+def noted(fields: Fields, inputs: Sequence[Source] = (), mask: Source | None = None) -> Noted:
+    """What the journal notes of an image request with these parameters and images."""
+    n = fields.get("n", 1)
+    return Noted(
+        prompt=_text(fields.get("prompt")),
+        n=n if isinstance(n, int) else None,
+        size=_text(fields.get("size", "auto")),
+        quality=_text(fields.get("quality", "auto")),
+        inputs=tuple(source.digest for source in inputs if isinstance(source, Input)),
+        mask=mask.digest if isinstance(mask, Input) else None,
+    )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def admit_all(settings: Settings, document: object) -> None:
+    """Admit every request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +85,24 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class PaidEndpoint(Generic[Order]):
-    """What makes one paid endpoint: its path, its rules (`check` raises ApiError) and how it answers."""
+class PaidEndpoint(Generic[Document, Order]):
+    """What makes one paid endpoint: its path, how its requests are read, noted, checked and answered.
+
+    `admit` and `check` raise ApiError: `admit` while a setting closes the endpoint, `check` by the rules.
+    """
 
     path: str
-    check: Callable[[Fields], Order]
+    read: Callable[[Request], Awaitable[Document | ApiError]]
+    note: Callable[[Document], Noted]
+    check: Callable[[Document], Order]
     answer: Callable[[Sandbox, Order, BodyFault | None], Awaitable[Answer]]
+    admit: Callable[[Settings, Document], None] = admit_all
 
     async def serve(self, request: Request) -> Response:
         """Serve one call and record it: when it is received, and what became of it."""
         sandbox = sandbox_of(request)
-        document = await read_json(request)
-        call = _recorded(sandbox, self.path, request, document)
+        document = await self.read(request)
+        call = self._recorded(sandbox, request, document)
         try:
             served = await _unless_interrupted(request, sandbox, self._serve(request, sandbox, call, document))
         except ApiError as refusal:
@@ -77,12 +118,27 @@ class PaidEndpoint(Generic[Order]):
         sandbox.journal.settle(call, served.outcome, served.status, served.images)
         return served.response
 
-    async def _serve(self, request: Request, sandbox: Sandbox, call: Call, document: Fields | ApiError) -> _Served:
+    def _recorded(self, sandbox: Sandbox, request: Request, document: Document | ApiError) -> Call:
+        what = noted({}) if isinstance(document, ApiError) else self.note(document)
+        return sandbox.journal.receive(
+            self.path,
+            request_id_of(request),
+            request.headers.get("x-client-request-id"),
+            prompt=what.prompt,
+            n=what.n,
+            size=what.size,
+            quality=what.quality,
+            inputs=what.inputs,
+            mask=what.mask,
+        )
+
+    async def _serve(self, request: Request, sandbox: Sandbox, call: Call, document: Document | ApiError) -> _Served:
         check_key(request)
         latency, fault = _latency(request, sandbox), _asked_fault(request)
         if isinstance(document, ApiError):
             raise document
-        order = self.check(document)
+        self.admit(sandbox.settings, document)
+        order = await asyncio.to_thread(self.check, document)  # it may have to decode images
         fault = fault or sandbox.faults.take(order.prompt)
         if fault is not None:
             await asyncio.sleep(fault.delay)
@@ -164,24 +220,6 @@ async def until_gone(receive: Receive) -> None:
         pass
 
 
-def _recorded(sandbox: Sandbox, path: str, request: Request, document: Fields | ApiError) -> Call:
-    fields: Fields = {} if isinstance(document, ApiError) else document
-    n = fields.get("n", 1)
-    return sandbox.journal.receive(
-        path,
-        request_id_of(request),
-        request.headers.get("x-client-request-id"),
-        prompt=_text(fields.get("prompt")),
-        n=n if isinstance(n, int) else None,
-        size=_text(fields.get("size", "auto")),
-        quality=_text(fields.get("quality", "auto")),
-    )
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
 def _latency(request: Request, sandbox: Sandbox) -> float:
     given = request.headers.get(LATENCY_HEADER)
     if given is None:
@@ -199,25 +237,3 @@ def _latency(request: Request, sandbox: Sandbox) -> float:
 def _asked_fault(request: Request) -> Fault | None:
     given = request.headers.get(FAULT_HEADER)
     return None if given is None else read_spec(Fault, given, FAULT_HEADER)
-
-
-async def read_json(request: Request) -> Fields | ApiError:
-    """The request's parameters, or the refusal of a body that has none."""
-    body = await request.body()
-    content_type = request.headers.get("content-type", "")
-    if content_type.partition(";")[0].strip().lower() != "application/json":
-        message = f"Unsupported content type: '{content_type}'. This endpoint accepts 'application/json'."
-        return ApiError(message, code="unsupported_content_type")
-    try:
-        document: object = json.loads(body, parse_constant=_refuse_constant)
-        json.dumps(document, ensure_ascii=False).encode()  # finds lone surrogates, which are not Unicode text
-    except (ValueError, RecursionError):
-        return ApiError("We could not parse the JSON body of your request: it is not valid JSON.")
-    if not isinstance(document, dict):
-        message = f"Invalid type for the request body: expected an object, but got {json_type(document)} instead."
-        return ApiError(message, code="invalid_type")
-    return cast(Fields, document)
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")

@@ -1,4 +1,4 @@
-"""The sandbox image server: OpenAI's image API for gpt-image-2, painted with Pillow, free of charge.
+"""The sandbox image server: OpenAI's ways to gpt-image-2, painted with Pillow, free of charge.
 
 It holds requests to OpenAI's rules, answers in OpenAI's form, claims tokens by OpenAI's formula, and fails on demand.
 """
@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import uvicorn
 from starlette.applications import Starlette
@@ -24,7 +24,9 @@ from sandbox.answer_headers import AnswerHeaders, standard_headers
 from sandbox.api_errors import ApiError
 from sandbox.app_state import Sandbox, SandboxConfig, request_id_of
 from sandbox.cut_answers import ClosableProtocol, DroppedAnswer
-from sandbox.endpoints import admin, generations, models
+from sandbox.endpoints import admin, edits, files, generations, models, responses
+
+_ENDPOINTS: Final = (generations, edits, responses, files, models, admin)
 
 
 def main(*, host: str, port: int, latency_seconds: float = 0.0, journal: Path | None = None) -> None:
@@ -65,7 +67,7 @@ def create_app(config: SandboxConfig) -> Starlette:
         OSError: the journal file cannot be opened.
     """
     app = Starlette(
-        routes=[*generations.ROUTES, *models.ROUTES, *admin.ROUTES],
+        routes=[route for module in _ENDPOINTS for route in module.ROUTES],
         middleware=[Middleware(AnswerHeaders)],
         exception_handlers={
             ApiError: _refused,

@@ -1,19 +1,42 @@
-"""The tokens that an answer claims: text by rule of thumb, images by OpenAI's published table."""
+"""The tokens that an answer claims: text by rule of thumb, output images by OpenAI's published table.
+
+OpenAI publishes no formula for the input images of gpt-image-2. The estimate here is the shape of those it published
+for its earlier models: some tokens for each image, and some for each tile of 512 by 512 pixels that it covers. Masks
+are not counted.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
 
 from imagequeue.pricing import output_tokens, text_tokens
 from sandbox.image_rules import ImageOrder
 
+_TILE_EDGE: Final = 512
+_TOKENS_PER_IMAGE: Final = 65
+_TOKENS_PER_TILE: Final = 129
 
-def usage_of(order: ImageOrder) -> dict[str, object]:
-    """Tokens of the whole call in the form of an image answer's `usage`."""
+
+def input_image_tokens(width: int, height: int) -> int:
+    """Estimated tokens of one input image of `width` × `height` pixels.
+
+    >>> input_image_tokens(1024, 1024), input_image_tokens(1, 513)
+    (581, 323)
+    """
+    tiles = -(-width // _TILE_EDGE) * -(-height // _TILE_EDGE)
+    return _TOKENS_PER_IMAGE + _TOKENS_PER_TILE * tiles
+
+
+def usage_of(order: ImageOrder, input_sizes: Sequence[tuple[int, int]] = ()) -> dict[str, object]:
+    """Tokens of the whole call in the form of an image answer's `usage`; sizes are (width, height) in pixels."""
     text = text_tokens(order.prompt)
+    inputs = sum(input_image_tokens(width, height) for width, height in input_sizes)
     images = order.n * output_tokens(order.width, order.height, order.quality)
     return {
-        "input_tokens": text,
+        "input_tokens": text + inputs,
         "output_tokens": images,
-        "total_tokens": text + images,
-        "input_tokens_details": {"text_tokens": text, "image_tokens": 0},
+        "total_tokens": text + inputs + images,
+        "input_tokens_details": {"text_tokens": text, "image_tokens": inputs},
         "output_tokens_details": {"image_tokens": images, "text_tokens": 0},
     }

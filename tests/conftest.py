@@ -57,14 +57,37 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Generator[SandboxProces
 def fleet(service_environment: Mapping[str, str], sandbox: SandboxProcess, tmp_path: Path) -> Generator[Fleet]:
     """A queue of its own, without workers yet."""
     sandbox.set_latency(0)
+    fleet = own_fleet(service_environment, sandbox, tmp_path)
+    yield fleet
+    fleet.close()
+
+
+@pytest.fixture(scope="session")
+def shared_fleet(
+    service_environment: Mapping[str, str], sandbox: SandboxProcess, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[Fleet]:
+    """A queue with one worker, for tests that do no harm to it: starting a worker takes longer than most of them."""
+    fleet = own_fleet(service_environment, sandbox, tmp_path_factory.mktemp("shared-fleet"))
+    fleet.start_worker()
+    yield fleet
+    fleet.close()
+
+
+@pytest.fixture
+def working_fleet(shared_fleet: Fleet) -> Fleet:
+    """The shared queue, with a sandbox that answers at once."""
+    shared_fleet.sandbox.set_latency(0)
+    return shared_fleet
+
+
+def own_fleet(services: Mapping[str, str], sandbox: SandboxProcess, folder: Path) -> Fleet:
+    """A queue without workers, under a key prefix of its own."""
     own = {
-        **service_environment,
+        **services,
         "IMAGEQUEUE_KEY_PREFIX": f"test-{uuid.uuid4().hex}:",
         "IMAGEQUEUE_LEASE_SECONDS": str(LEASE_SECONDS),
-        "IMAGEQUEUE_SPOOL_DIR": str(tmp_path / "spool"),
+        "IMAGEQUEUE_SPOOL_DIR": str(folder / "spool"),
         "OPENAI_BASE_URL": f"{sandbox.url}/v1",
         "OPENAI_API_KEY": "sandbox",
     }
-    fleet = make_fleet(dict(os.environ) | own, sandbox, tmp_path)
-    yield fleet
-    fleet.close()
+    return make_fleet(dict(os.environ) | own, sandbox, folder)

@@ -1,4 +1,4 @@
-"""`make demo`: starts the stack on this machine, runs a job as a user would, shows table and files, stops the stack.
+"""`make demo`: starts the stack on this machine, runs jobs as a user would, shows tables and files, stops the stack.
 
 It always uses the sandbox, so it costs nothing even where OPENAI_API_KEY is set.
 """
@@ -13,6 +13,8 @@ import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+
+from PIL import Image, ImageDraw
 
 IMAGEQUEUE = str(Path(sys.executable).with_name("imagequeue"))
 OUTPUT = Path("demo-output")
@@ -44,21 +46,65 @@ def stack(data: Path) -> Generator[str]:
 
 def run(api_url: str, *arguments: str) -> None:
     """Show a command, run it, stop the demo when it fails."""
+    _start(api_url, arguments, stdout=None)
+
+
+def ask(api_url: str, *arguments: str) -> str:
+    """The same, and give the one line that it prints."""
+    answer = _start(api_url, arguments, stdout=subprocess.PIPE).stdout.strip()
+    print(answer, flush=True)
+    return answer
+
+
+def _start(api_url: str, arguments: tuple[str, ...], stdout: int | None) -> subprocess.CompletedProcess[str]:
     shown = " ".join(f'"{argument}"' if " " in argument else argument for argument in arguments)
     print(f"\n$ imagequeue {shown}", flush=True)
-    subprocess.run([IMAGEQUEUE, *arguments], env={**os.environ, "IMAGEQUEUE_API_URL": api_url}, check=True)
+    environment = {**os.environ, "IMAGEQUEUE_API_URL": api_url}
+    return subprocess.run([IMAGEQUEUE, *arguments], env=environment, stdout=stdout, text=True, check=True)
+
+
+def generate(api_url: str) -> Path:
+    """Two images from a text; gives the first."""
+    look = ("--size", "1536x1024", "--quality", "medium", "--n", "2", "--format", "webp")
+    run(
+        api_url,
+        *("generate", "A lighthouse at dawn over a calm sea"),
+        *(*look, "--prefix", "lighthouse", "-o", str(OUTPUT)),
+    )
+    return max(OUTPUT.glob("lighthouse-*-0.webp"), key=lambda file: file.stat().st_mtime)
+
+
+def edit(api_url: str, picture: Path) -> None:
+    """Change what lies within an ellipse."""
+    mask = OUTPUT / "mask.png"
+    with Image.open(picture) as image:
+        width, height = image.size
+    marked = Image.new("RGBA", (width, height), "black")
+    ellipse = (width * 0.1, height * 0.6, width * 0.4, height * 0.95)
+    ImageDraw.Draw(marked).ellipse(ellipse, fill=(0, 0, 0, 0))
+    marked.save(mask)
+    run(
+        api_url,
+        *("edit", "A red sailing boat", str(picture), "--mask", str(mask)),
+        *("--quality", "medium", "--prefix", "boat", "-o", str(OUTPUT)),
+    )
+
+
+def edit_in_turns(api_url: str, picture: Path) -> None:
+    """Three turns, the second and third enqueued at once."""
+    session = ask(api_url, "session", "start", "Make it night", str(picture), "--quality", "medium", "--no-wait")
+    run(api_url, "session", "continue", session, "Add a full moon", "--quality", "medium", "--no-wait")
+    run(api_url, "session", "continue", session, "Let fog rise from the sea", "--prefix", "fog", "-o", str(OUTPUT))
+    for sheet in ("session.html", "session.png"):
+        run(api_url, "session", "show", session, "--sheet", str(OUTPUT / sheet))
 
 
 def main() -> None:
     """One job of each kind, then what is there to see."""
     with tempfile.TemporaryDirectory(prefix="imagequeue-demo-") as data, stack(Path(data)) as api_url:
-        run(
-            api_url,
-            "generate",
-            "A lighthouse at dawn over a calm sea",
-            *("--size", "1536x1024", "--quality", "medium", "--n", "2", "--format", "webp"),
-            *("--prefix", "lighthouse", "-o", str(OUTPUT)),
-        )
+        picture = generate(api_url)
+        edit(api_url, picture)
+        edit_in_turns(api_url, picture)
         run(api_url, "jobs", "list")
     print(f"\nThe images are in {OUTPUT.resolve()}; the stack has stopped. Start your own with: make up")
 

@@ -1,7 +1,8 @@
 """Taking images out of an answer while it arrives, so that no whole answer is ever held in memory.
 
-OpenAI's answer is one JSON object whose bulk are base64 strings under `b64_json`. The splitter decodes those strings
-into files piece by piece and keeps the little JSON that is left.
+OpenAI's answer is one JSON object whose bulk are base64 strings: under `b64_json` at the image endpoints, under
+`result` in the Responses API. The splitter decodes those strings into files piece by piece and keeps the little JSON
+that is left.
 """
 
 from __future__ import annotations
@@ -12,11 +13,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final, cast
+from typing import IO, Final, Literal, cast
 
 from imagequeue.errors import BadOutput
 
-_OPENING: Final = re.compile(rb'"b64_json"\s*:\s*"')
+ImageKey = Literal["b64_json", "result"]
+_OPENINGS: Final[dict[ImageKey, re.Pattern[bytes]]] = {
+    "b64_json": re.compile(rb'"b64_json"\s*:\s*"'),
+    # `result` is a common word: only a string that begins as a PNG, JPEG or WebP does in base64 is an image.
+    "result": re.compile(rb'"result"\s*:\s*"(?=iVBORw0KGg|\\?/9j\\?/|UklGR)'),
+}
 _LONGEST_OPENING: Final = 64
 """Bytes held back at the end of a chunk, because an opening may go on in the next one."""
 _MAX_TEXT_BYTES: Final = 1_000_000
@@ -32,10 +38,14 @@ class Answer:
 
 
 class AnswerSplitter:
-    """Feed it an answer's chunks, then `finish`. Files are named 0, 1, … in `folder`."""
+    """Feed it an answer's chunks, then `finish`. Files are named 0, 1, … in `folder`.
 
-    def __init__(self, folder: Path) -> None:
+    The images are the strings under `key`. Under `result`, strings that do not begin as an image file stay in the text.
+    """
+
+    def __init__(self, folder: Path, key: ImageKey = "b64_json") -> None:
         self._folder = folder
+        self._opening = _OPENINGS[key]
         self._text = bytearray()
         self._held = b""
         self._files: list[Path] = []
@@ -79,7 +89,7 @@ class AnswerSplitter:
         return self._step_in_image(self._file) if self._file else self._step_in_text()
 
     def _step_in_text(self) -> bool:
-        opening = _OPENING.search(self._held)
+        opening = self._opening.search(self._held)
         if opening is None:
             self._keep_text(self._held[:-_LONGEST_OPENING])
             self._held = self._held[-_LONGEST_OPENING:]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import IO, Final, Literal, cast
 
 import httpx2
 from openai import AsyncAPIResponse, AsyncOpenAI, omit
@@ -13,8 +13,11 @@ from openai.types import ImagesResponse
 
 from imagequeue.errors import BadOutput, Misconfigured
 from imagequeue.jobs import Applied, Job, Usage
+from imagequeue.requests import GenerateRequest
 from imagequeue.settings import Settings
+from worker.answer_fields import applied_of, usage_of
 from worker.answers import Answer, AnswerSplitter
+from worker.edit_order import EditOrder, LocalImage
 from worker.policy import meaning_of
 
 SANDBOX_HEADER: Final = "x-imagequeue-sandbox"
@@ -57,13 +60,18 @@ class OpenAIImages:
         self._client.organization = settings.openai_org_id
         self._client.project = settings.openai_project_id
 
+    @property
+    def client(self) -> AsyncOpenAI:
+        """The SDK's client, for calls that are not of the image endpoints."""
+        return self._client
+
     async def generate(self, job: Job, folder: Path) -> Painted:
         """Text to image; the answer's images become files in `folder`.
 
         Raises:
             ProviderError: by what the failure means; see worker.policy.
         """
-        request = job.request
+        request = cast("GenerateRequest", job.request)
         compression = request.output_compression
         response_context = self._client.images.with_streaming_response.generate(
             model=job.model,
@@ -87,6 +95,36 @@ class OpenAIImages:
         finally:
             splitter.close()
 
+    async def edit(self, order: EditOrder, folder: Path) -> Painted:
+        """Images and text to images, by `/v1/images/edits`; the answer's images become files in `folder`.
+
+        Raises:
+            ProviderError: by what the failure means; see worker.policy.
+        """
+        splitter = AnswerSplitter(folder)
+        try:
+            with ExitStack() as files:
+                response_context = self._client.images.with_streaming_response.edit(
+                    model=order.model,
+                    prompt=order.prompt,
+                    image=[_upload(image, files) for image in order.images],  # always a list: sent as image[]
+                    mask=_upload(order.mask, files) if order.mask else omit,
+                    size=order.size,
+                    quality=cast("Literal['auto', 'low', 'medium', 'high']", order.quality),
+                    n=order.n,
+                    background=cast("Literal['auto', 'opaque']", order.background),
+                    output_format=cast("Literal['png', 'jpeg', 'webp']", order.output_format),
+                    output_compression=omit if order.output_compression is None else order.output_compression,
+                    user=order.user or omit,
+                    extra_headers={"X-Client-Request-Id": order.client_request_id},
+                )
+                async with response_context as response:
+                    return await _split(response, splitter)
+        except Exception as error:
+            raise meaning_of(error) from error
+        finally:
+            splitter.close()
+
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
@@ -104,6 +142,10 @@ def _api_key(settings: Settings) -> str:
     return key
 
 
+def _upload(image: LocalImage, files: ExitStack) -> tuple[str, IO[bytes], str]:
+    return image.path.name, files.enter_context(image.path.open("rb")), image.mime_type
+
+
 async def _split(response: AsyncAPIResponse[ImagesResponse], splitter: AnswerSplitter) -> Painted:
     try:
         async for chunk in response.iter_bytes(_CHUNK_BYTES):
@@ -118,31 +160,8 @@ def _painted(answer: Answer, headers: httpx2.Headers) -> Painted:
     body = answer.body
     return Painted(
         files=answer.files,
-        usage=_usage(body.get("usage")),
-        applied=Applied(**{name: _text(body.get(name)) for name in Applied.model_fields}),
+        usage=usage_of(body.get("usage")),
+        applied=applied_of(body),
         request_id=headers.get(_REQUEST_ID_HEADER),
         notes=(SANDBOX_NOTE,) if SANDBOX_HEADER in headers else (),
     )
-
-
-def _usage(data: object) -> Usage | None:
-    if not isinstance(data, dict):
-        return None
-    figures = cast("Mapping[str, object]", data)
-    details = figures.get("input_tokens_details")
-    inputs: Mapping[str, object] = cast("dict[str, object]", details) if isinstance(details, dict) else {}
-    return Usage(
-        input_tokens=_count(figures.get("input_tokens")),
-        output_tokens=_count(figures.get("output_tokens")),
-        total_tokens=_count(figures.get("total_tokens")),
-        input_text_tokens=_count(inputs.get("text_tokens")),
-        input_image_tokens=_count(inputs.get("image_tokens")),
-    )
-
-
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and value >= 0 else None
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None

@@ -69,14 +69,19 @@ class OutputStore:
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
 
-    def store(self, job: Job, painted: Painted) -> Stored:
+    def store(self, job: Job, painted: Painted, output_format: str) -> Stored:
         """Verify and upload; what is paid for and usable is kept, even if it is not all that was asked for.
+
+        Args:
+            job: as it was claimed.
+            painted: what the call gave.
+            output_format: that was asked for.
 
         Raises:
             BadOutput: no output is usable.
             ObjectsUnavailable: S3 does not answer; calling it again goes on.
         """
-        good, notes = _sort_out(painted.files, job)
+        good, notes = _sort_out(painted.files, job, output_format)
         images = tuple(self._upload(job, index, verified) for index, verified in enumerate(good))
         self._objects.put_bytes(
             f"{_folder(job)}/job.json",
@@ -115,7 +120,7 @@ def _folder(job: Job) -> str:
     return f"images/{job.id}/{job.attempt}"
 
 
-def _sort_out(files: tuple[Path, ...], job: Job) -> tuple[list[Verified], tuple[str, ...]]:
+def _sort_out(files: tuple[Path, ...], job: Job, output_format: str) -> tuple[list[Verified], tuple[str, ...]]:
     """The usable outputs, and a note for each way in which they are not what was asked for."""
     request, good, problems = job.request, list[Verified](), list[str]()
     for path in files:
@@ -127,9 +132,9 @@ def _sort_out(files: tuple[Path, ...], job: Job) -> tuple[list[Verified], tuple[
         raise BadOutput(" ".join(problems) or "OpenAI's answer holds no images.")
     if len(good) < request.n:
         problems.append(f"OpenAI gave {len(good)} usable of {request.n} images.")
-    other = sorted({verified.format.lower() for verified in good} - {request.output_format})
+    other = sorted({verified.format.lower() for verified in good} - {output_format})
     if other:
-        problems.append(f"OpenAI gave {', '.join(other)} instead of {request.output_format}; kept as it is.")
+        problems.append(f"OpenAI gave {', '.join(other)} instead of {output_format}; kept as it is.")
     sizes = sorted({f"{verified.width}x{verified.height}" for verified in good} - {request.size})
     if sizes and request.size != "auto":
         problems.append(f"OpenAI gave {', '.join(sizes)} instead of {request.size}; kept as it is.")

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -17,12 +18,16 @@ import stamina
 import structlog
 
 from imagequeue import pricing
-from imagequeue.errors import BadOutput, OutcomeUnknown, ProviderBusy, ProviderError, Unavailable
+from imagequeue.errors import BadOutput, InvalidInput, OutcomeUnknown, ProviderBusy, ProviderError, Unavailable
 from imagequeue.jobs import AttemptOutcome, Claim, Job, JobError, JobState, Result, Usage
+from imagequeue.queue import Dispatcher
+from imagequeue.sessions import session_image
 from imagequeue.settings import Settings
 from imagequeue.store.jobs import CANCELLED, JobStore
 from imagequeue.waiting import ChangeReader
+from worker.edit_routes import EditRoutes, Route
 from worker.heartbeat import Heartbeat
+from worker.inputs import InputGatherer, Prepared
 from worker.loop import LoopThread
 from worker.openai_images import OpenAIImages, Painted
 from worker.outputs import OutputStore
@@ -47,7 +52,10 @@ class Runner:
     worker: str
     store: JobStore
     outputs: OutputStore
+    inputs: InputGatherer
     openai: OpenAIImages
+    edits: EditRoutes
+    dispatcher: Dispatcher
     loop: LoopThread
     heartbeat: Heartbeat
     changes: ChangeReader
@@ -76,15 +84,19 @@ class Runner:
 
     def _attempt(self, claim: Claim, folder: Path) -> None:
         try:
-            painted = self._call(claim, folder)
+            prepared = _persist(lambda: self.inputs.prepare(claim.job, folder))
+            painted = self._call(claim, prepared, folder)
+        except InvalidInput as error:
+            problem = JobError(code=error.code, message=str(error), retryable=error.retryable)
+            self._finish(claim, Result(state=JobState.FAILED, outcome=AttemptOutcome.FAILED, error=problem))
         except CancelledError:
             self._finish(claim, Result(state=JobState.CANCELLED, outcome=AttemptOutcome.CANCELLED, error=CANCELLED))
         except ProviderError as error:
             self._failed(claim, error, usage=None)
         else:
-            self._store_outputs(claim, painted)
+            self._store_outputs(claim, prepared, painted)
 
-    def _call(self, claim: Claim, folder: Path) -> Painted:
+    def _call(self, claim: Claim, prepared: Prepared, folder: Path) -> Painted:
         """Make the call; a cancel of the job closes its connection.
 
         Raises:
@@ -101,23 +113,27 @@ class Runner:
                     call.cancel()
 
         with self.changes.listening(claim.job.id, on_change):
-            self._note_call(claim)
-            calls.append(self.loop.submit(self.openai.generate(claim.job, folder)))
+            if prepared.order:
+                call = self.edits.edit(prepared.order, folder, partial(self._note_call, claim))
+            else:
+                self._note_call(claim, "direct")
+                call = self.openai.generate(claim.job, folder)
+            calls.append(self.loop.submit(call))
             if cancelled.is_set():
                 calls[0].cancel()
             return calls[0].result()
 
-    def _note_call(self, claim: Claim) -> None:
-        answer = self.store.start_call(claim, "direct")
+    def _note_call(self, claim: Claim, route: Route) -> None:
+        answer = self.store.start_call(claim, route)
         if answer == "refused":
             raise ClaimLost
         if answer == "cancelled":
             raise CancelledError
 
-    def _store_outputs(self, claim: Claim, painted: Painted) -> None:
+    def _store_outputs(self, claim: Claim, prepared: Prepared, painted: Painted) -> None:
         job = claim.job
         try:
-            stored = _persist(lambda: self.outputs.store(job, painted))
+            stored = _persist(lambda: self.outputs.store(job, painted, prepared.output_format))
         except BadOutput as error:
             error.request_id = painted.request_id
             self._failed(claim, error, usage=painted.usage)
@@ -125,6 +141,7 @@ class Runner:
         result = Result(
             state=JobState.SUCCEEDED,
             outcome=AttemptOutcome.SUCCEEDED,
+            inputs=prepared.inputs,
             images=stored.images,
             usage=painted.usage,
             applied=painted.applied,
@@ -142,7 +159,7 @@ class Runner:
             outcome = AttemptOutcome.BUSY
             delay = self._delay_seconds(claim.job, error)
         else:
-            delay = 0.0 if unknown and _may_repeat_unknown(claim.job) else None
+            delay = 0.0 if unknown and _may_repeat_unknown(claim.job, self.settings.unknown_retries) else None
         if delay is not None:
             self._release(claim, outcome, problem, delay, error.request_id)
             return
@@ -174,15 +191,30 @@ class Runner:
             self._finish(claim, Result(state=JobState.CANCELLED, outcome=outcome, error=CANCELLED))
 
     def _finish(self, claim: Claim, result: Result) -> None:
-        if not _persist(lambda: self.store.finish(claim, result)):
+        ended = claim.job.model_copy(update={"images": result.images})
+        image = session_image(ended) if ended.session_id and result.images else None
+        ending = _persist(lambda: self.store.finish(claim, result, image))
+        if ending.answer == "refused":
             raise ClaimLost
+        if ending.next_job_id:
+            self.dispatcher.dispatch(ending.next_job_id, claim.job.lane)
+        elif claim.job.session_id and result.state is not JobState.SUCCEEDED:
+            self._cancel_halted()
         _log.info("job_ended", job=claim.job.id, attempt=claim.attempt, state=result.state, images=len(result.images))
 
+    def _cancel_halted(self) -> None:
+        """Tell the clients of halted turns now; what is missed here, the next sweep does."""
+        try:
+            for halted in self.store.halted():
+                self.store.cancel_halted(halted)
+        except Unavailable as error:
+            _log.warning("halted_turns_left", error=str(error))
 
-def _may_repeat_unknown(job: Job) -> bool:
-    """Whether the policy allows one more call after one of unknown fate: once, if at all."""
+
+def _may_repeat_unknown(job: Job, most: int) -> bool:
+    """Whether the policy allows one more call after one of unknown fate."""
     before = [attempt for attempt in job.attempts if attempt.outcome is AttemptOutcome.UNKNOWN]
-    return job.on_unknown_outcome == "retry" and not before
+    return job.on_unknown_outcome == "retry" and len(before) < most
 
 
 def _cost(usage: Usage | None) -> float | None:

@@ -13,19 +13,24 @@ from functools import partial
 import structlog
 from celery.signals import setup_logging, worker_shutting_down
 
+from imagequeue.inputs import InputStore
 from imagequeue.logs import configure_logging
 from imagequeue.objects import ObjectStore
 from imagequeue.queue import QUEUES, Dispatcher, make_celery
 from imagequeue.settings import Settings, load_settings
-from imagequeue.store.connection import connect, refuse_eviction
+from imagequeue.store.connection import RedisClient, connect, refuse_eviction
 from imagequeue.store.fleet import FleetStore
-from imagequeue.store.jobs import JobStore
+from imagequeue.store.jobs import JobStore, RetryLimits
 from imagequeue.store.keys import Keys
+from imagequeue.store.sessions import SessionStore
 from imagequeue.waiting import ChangeReader
+from worker.edit_routes import EditRoutes
 from worker.heartbeat import Heartbeat
+from worker.inputs import InputGatherer
 from worker.loop import LoopThread
 from worker.openai_images import OpenAIImages
 from worker.outputs import OutputStore
+from worker.responses_route import edit_by_responses
 from worker.runner import Runner
 from worker.sweeper import Sweeper
 from worker.tasks import register_tasks
@@ -46,7 +51,7 @@ def main() -> None:
     client = connect(settings.redis_url)
     refuse_eviction(client)
     with ExitStack() as cleanup:
-        _serve(settings, JobStore(client, keys := Keys(settings.key_prefix)), FleetStore(client, keys), keys, cleanup)
+        _serve(settings, client, Keys(settings.key_prefix), cleanup)
 
 
 def _keep_our_logging(**_: object) -> None:
@@ -59,7 +64,9 @@ def _stop_claiming(stopping: threading.Event, **_: object) -> None:
     stopping.set()
 
 
-def _serve(settings: Settings, store: JobStore, fleet: FleetStore, keys: Keys, cleanup: ExitStack) -> None:
+def _serve(settings: Settings, client: RedisClient, keys: Keys, cleanup: ExitStack) -> None:
+    limits = RetryLimits(losses=settings.max_worker_losses, unknowns=settings.unknown_retries)
+    store, fleet, sessions = JobStore(client, keys, limits), FleetStore(client, keys), SessionStore(client, keys)
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     openai = OpenAIImages(settings)
     objects = ObjectStore(settings)
@@ -72,13 +79,16 @@ def _serve(settings: Settings, store: JobStore, fleet: FleetStore, keys: Keys, c
     app = make_celery(settings)
     dispatcher = Dispatcher(app, store)
     heartbeat = Heartbeat(store, fleet, name, settings.lease_ms)
-    sweeper = Sweeper(store, fleet, dispatcher, name)
+    sweeper = Sweeper(store, sessions, fleet, dispatcher, name, settings.session_idle_ms)
     runner = Runner(
         settings=settings,
         worker=name,
         store=store,
         outputs=OutputStore(objects),
+        inputs=InputGatherer(InputStore(objects, settings), objects, sessions),
         openai=openai,
+        edits=EditRoutes(openai.edit, partial(edit_by_responses, openai.client, settings.responses_model), fleet),
+        dispatcher=dispatcher,
         loop=loop,
         heartbeat=heartbeat,
         changes=changes,

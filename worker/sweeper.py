@@ -7,6 +7,7 @@ broker lost are sent again too: jobs wait although the broker holds no hint for 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
@@ -16,6 +17,7 @@ from imagequeue.jobs import LANES, Lane
 from imagequeue.queue import Dispatcher
 from imagequeue.store.fleet import FleetStore
 from imagequeue.store.jobs import JobStore, job_id_of
+from imagequeue.store.sessions import SessionStore
 
 TICK_SECONDS: Final = 1.0
 OUTBOX_AGE_MS: Final = 2_000
@@ -28,8 +30,18 @@ _log = structlog.stdlib.get_logger(__name__)
 class Sweeper:
     """Sweeps in a thread of its own, from `start` to `close`."""
 
-    def __init__(self, store: JobStore, fleet: FleetStore, dispatcher: Dispatcher, worker: str) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        sessions: SessionStore,
+        fleet: FleetStore,
+        dispatcher: Dispatcher,
+        worker: str,
+        session_idle_ms: int,
+    ) -> None:
         self._store = store
+        self._sessions = sessions
+        self._session_idle_ms = session_idle_ms
         self._fleet = fleet
         self._dispatcher = dispatcher
         self._worker = worker
@@ -60,21 +72,42 @@ class Sweeper:
         Raises:
             StoreUnavailable: Redis or the broker does not answer; the next sweep goes on.
         """
-        due = self._store.due(OUTBOX_AGE_MS, _LIMIT)
-        for lease in due.lapsed:
-            job_id = job_id_of(lease)
-            outcome = self._store.sweep(job_id, lease)
-            _log.warning("lease_lapsed", job=job_id, lease=lease, outcome=outcome)
-            if outcome == "queued":
-                self._send(job_id)
-        for job_id in due.delayed:
-            if self._store.sweep(job_id) == "queued":
-                self._send(job_id)
-        for job_id in due.unsent:
-            _log.info("outbox_resent", job=job_id)
-            self._send(job_id)
+        due = self._store.due(OUTBOX_AGE_MS, self._session_idle_ms, _LIMIT)
+        self._each(self._take_back, due.lapsed)
+        self._each(self._end_delay, due.delayed)
+        self._each(self._store.cancel_halted, due.halted)
+        self._each(self._expire, due.idle_sessions)
+        self._each(self._resend, due.unsent)
         for lane in LANES:
             self._replace_lost_hints(lane)
+
+    def _each(self, mend: Callable[[str], None], items: Sequence[str]) -> None:
+        """Mend all items; one that cannot be mended must not keep the others waiting, tick after tick."""
+        for item in items:
+            try:
+                mend(item)
+            except StoreUnavailable:
+                raise
+            except Exception:
+                _log.exception("not_mended", item=item)
+
+    def _take_back(self, lease: str) -> None:
+        job_id = job_id_of(lease)
+        outcome = self._store.sweep(job_id, lease)
+        _log.warning("lease_lapsed", job=job_id, lease=lease, outcome=outcome)
+        if outcome == "queued":
+            self._send(job_id)
+
+    def _end_delay(self, job_id: str) -> None:
+        if self._store.sweep(job_id) == "queued":
+            self._send(job_id)
+
+    def _expire(self, session_id: str) -> None:
+        self._sessions.expire(session_id, self._session_idle_ms)
+
+    def _resend(self, job_id: str) -> None:
+        _log.info("outbox_resent", job=job_id)
+        self._send(job_id)
 
     def _replace_lost_hints(self, lane: Lane) -> None:
         waiting = self._store.oldest_waiting(lane, _LIMIT)

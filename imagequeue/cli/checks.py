@@ -11,8 +11,9 @@ from typing import Final
 
 import httpx2
 
+from imagequeue.api_connection import UNPROXIED
 from imagequeue.cli.surroundings import Surroundings
-from imagequeue.client import UNPROXIED, ApiProblem, ApiUnreachable, Client
+from imagequeue.client import ApiProblem, ApiUnreachable, Client
 from imagequeue.errors import ImageNotFound, ImageQueueError, Misconfigured
 from imagequeue.objects import ObjectStore
 from imagequeue.service import open_queue

@@ -1,32 +1,24 @@
-"""From a request to files: submit, follow, download, report."""
+"""From a submitted job to files: follow, download, report."""
 
 from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Final, NoReturn
+from typing import Final
 
 from imagequeue.cli.connection import connect
 from imagequeue.cli.exits import ExitCode, fail, say
 from imagequeue.cli.live import follow
 from imagequeue.cli.output import cost_text, dollars, one_line, print_json, print_line, print_table
-from imagequeue.client import ApiProblem, ApiUnreachable, Client
-from imagequeue.errors import InvalidRequest, Violation
+from imagequeue.client import ApiUnreachable, Client
 from imagequeue.jobs import JobState
-from imagequeue.requests import parse_request
 from imagequeue.views import JobView
 
-_OPTIONS: Final = {
-    "prompt": "PROMPT",
-    "output_format": "--format",
-    "output_compression": "--compression",
-    "filename_prefix": "--prefix",
-}
-"""Fields whose option has another name than `--field`."""
 _NEXT_STEPS: Final = {
     "moderation_blocked": "Change the prompt: the same one will be refused again.",
     "provider_refused": "Change the request as OpenAI says, and generate again.",
@@ -38,23 +30,31 @@ _NEXT_STEPS: Final = {
 _MESSAGE_LENGTH: Final = 2000
 
 
-def generate(request: Mapping[str, object], folder: Path, *, wait: bool, as_json: bool) -> None:
-    """Submit a request; then leave, or wait for its images and save them."""
-    try:
-        asked = parse_request(request)
-    except InvalidRequest as error:
-        _refuse(error.violations)
-    if wait:
-        _make_folder(folder)
-    with connect() as client:
-        job = _submit(client, asked.model_dump(mode="json", exclude_unset=True) | {"type": asked.type})
-        if wait:
-            _deliver(client, job, folder, as_json=as_json)
-        elif as_json:
-            print_json(job)
-        else:
-            print_line(job.id)
-            say(f"It is {job.state}. Fetch it with: {_fetch_command(job.id, folder)}")
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What is to become of a job that is submitted: left alone, or waited for and saved in `folder`."""
+
+    folder: Path
+    wait: bool
+    as_json: bool
+
+    def prepare(self) -> None:
+        """Make the folder, before money is spent; the command ends when that fails."""
+        if self.wait:
+            _make_folder(self.folder)
+
+
+def hand_over(
+    client: Client, job: JobView, delivery: Delivery, handle: Callable[[JobView], str] = lambda job: job.id
+) -> None:
+    """Wait for a job's images and save them, or print its handle, by default the id, and leave."""
+    if delivery.wait:
+        _deliver(client, job, delivery.folder, as_json=delivery.as_json)
+    elif delivery.as_json:
+        print_json(job)
+    else:
+        print_line(handle(job))
+        say(f"{job.id} is {job.state}. Fetch it with: {_fetch_command(job.id, delivery.folder)}")
 
 
 def wait(job_id: str, folder: Path | None, *, as_json: bool) -> None:
@@ -64,24 +64,6 @@ def wait(job_id: str, folder: Path | None, *, as_json: bool) -> None:
     with connect() as client:
         # Fails at once where nothing answers; only a job that is known is waited for with patience.
         _deliver(client, client.get(job_id), folder, as_json=as_json)
-
-
-def _submit(client: Client, request: Mapping[str, object]) -> JobView:
-    unsure = "The job may have been accepted all the same: look with `imagequeue jobs list` before you repeat it."
-    try:
-        return client.submit(request)
-    except ApiProblem as error:
-        if error.violations:
-            _refuse(error.violations)
-        raise
-    except ApiUnreachable as error:
-        say(str(error))
-        if error.maybe_received:
-            say(unsure)
-        sys.exit(ExitCode.UNREACHABLE)
-    except KeyboardInterrupt:
-        say(f"\n{unsure}")
-        sys.exit(ExitCode.INTERRUPTED)
 
 
 def _deliver(client: Client, job: JobView, folder: Path | None, *, as_json: bool) -> None:
@@ -124,7 +106,7 @@ def _print_files(job: JobView, files: list[Path]) -> None:
         for name, image in zip(names, job.images, strict=True)
     ]
     first = "file" if files else "image"
-    print_table((first, "pixels", "bytes", "cost"), rows, long=first)
+    print_table((first, "pixels", "bytes", "cost"), rows, long={first})
     say(f"Cost: {cost_text(job)}")
     for note in job.notes:
         say(f"Note: {one_line(note, _MESSAGE_LENGTH)}")
@@ -145,15 +127,7 @@ def _tell_failure(job: JobView) -> None:
         say(f"Cost: {cost_text(job)}")
 
 
-def _refuse(violations: tuple[Violation, ...]) -> NoReturn:
-    for broken in violations:
-        option = _OPTIONS.get(broken.field, f"--{broken.field}")
-        say(f"{option}: {broken.rule}; given {broken.given}, for example {broken.example}")
-    sys.exit(ExitCode.BAD_INPUT)
-
-
 def _make_folder(folder: Path) -> None:
-    """Before money is spent."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from enum import IntEnum
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import typer
 
-from imagequeue.errors import ImageQueueError, InvalidRequest, Misconfigured, Unavailable
+from imagequeue.errors import ImageQueueError, InputFault, InvalidRequest, Misconfigured, Unavailable
+
+_BAD_INPUT: Final = frozenset({"invalid_request", "body_too_large", *InputFault})
 
 
 class ExitCode(IntEnum):
@@ -34,8 +36,10 @@ def fail(error: ImageQueueError) -> NoReturn:
 
 def exit_code(error: ImageQueueError) -> ExitCode:
     """The exit code of an error, by its class, or by the API's stable code."""
-    if isinstance(error, InvalidRequest | Misconfigured) or error.code in ("invalid_request", "body_too_large"):
+    if isinstance(error, InvalidRequest | Misconfigured) or error.code in _BAD_INPUT:
         return ExitCode.BAD_INPUT
+    if error.code == "session_full":  # the API answers: it is the session that must go on first
+        return ExitCode.FAILED
     if isinstance(error, Unavailable) or error.code == "not_imagequeue" or error.retryable:
         return ExitCode.UNREACHABLE
     return ExitCode.FAILED

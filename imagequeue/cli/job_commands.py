@@ -6,17 +6,18 @@ from imagequeue.cli.connection import connect
 from imagequeue.cli.exits import say
 from imagequeue.cli.output import cost_text, dollars, local_time, one_line, print_json, print_line, print_table
 from imagequeue.client import Client
-from imagequeue.jobs import JobState
+from imagequeue.jobs import JobState, JobType
+from imagequeue.requests import GenerateRequest
 from imagequeue.views import AttemptView, ImageView, JobPage, JobView
 
 _LARGEST_PAGE = 100
 _LONG = 2000
 
 
-def list_jobs(state: str | None, limit: int, *, as_json: bool) -> None:
+def list_jobs(state: str | None, job_type: JobType | None, limit: int, *, as_json: bool) -> None:
     """Print the newest jobs, fetching as many pages as `limit` needs."""
     with connect() as client:
-        page = _collect(client, JobState(state) if state else None, limit)
+        page = _collect(client, JobState(state) if state else None, job_type, limit)
     if as_json:
         print_json(page)
         return
@@ -25,9 +26,10 @@ def list_jobs(state: str | None, limit: int, *, as_json: bool) -> None:
         for job in page.jobs
     ]
     if not rows:
-        say(f"No {state} jobs." if state else 'No jobs yet. Make one: imagequeue generate "a lighthouse at dawn"')
+        kinds = " ".join(kind for kind in (state, job_type) if kind)
+        say(f"No {kinds} jobs." if kinds else 'No jobs yet. Make one: imagequeue generate "a lighthouse at dawn"')
         return
-    print_table(("id", "state", "created", "cost", "prompt"), rows, long="prompt")
+    print_table(("id", "state", "created", "cost", "prompt"), rows, long={"prompt"})
     if page.next_cursor:
         say(f"There are more; see them with --limit {limit * 2}.")
 
@@ -56,17 +58,17 @@ def cancel(job_id: str, *, as_json: bool) -> None:
         print_line(f"{job.id} is {job.state}; its worker was asked to stop. A call in flight may still be charged.")
 
 
-def _collect(client: Client, state: JobState | None, limit: int) -> JobPage:
-    page = client.list(state, limit=min(limit, _LARGEST_PAGE))
+def _collect(client: Client, state: JobState | None, job_type: JobType | None, limit: int) -> JobPage:
+    page = client.list(state, limit=min(limit, _LARGEST_PAGE), job_type=job_type)
     jobs = page.jobs
     while page.next_cursor and len(jobs) < limit:
-        page = client.list(state, page.next_cursor, min(limit - len(jobs), _LARGEST_PAGE))
+        page = client.list(state, page.next_cursor, min(limit - len(jobs), _LARGEST_PAGE), job_type=job_type)
         jobs += page.jobs
     return JobPage(jobs=jobs, next_cursor=page.next_cursor)
 
 
 def _facts(job: JobView) -> list[tuple[str, str]]:
-    request = job.request.model_dump(exclude={"prompt", "type"}, exclude_none=True)
+    request = job.request.model_dump(exclude={"prompt", "type", "images", "mask"}, exclude_none=True)
     facts = [
         ("Job", job.id),
         ("State", job.state if job.waiting_for is None else f"{job.state}, waits for {job.waiting_for}"),
@@ -75,6 +77,11 @@ def _facts(job: JobView) -> list[tuple[str, str]]:
         ("Model", job.model),
         ("Created", local_time(job.created_at)),
     ]
+    if not isinstance(job.request, GenerateRequest):
+        facts += [("Input", one_line(source, _LONG)) for source in job.request.images]
+        facts += [("Mask", one_line(job.request.mask, _LONG))] if job.request.mask else []
+    if job.session_id:
+        facts.append(("Session", f"{job.session_id}, turn {job.turn}"))
     if job.position is not None:
         facts.append(("Position", f"{job.position:,}"))
     if job.finished_at:

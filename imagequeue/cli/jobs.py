@@ -30,6 +30,14 @@ class State(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Type(StrEnum):
+    """The types of jobs, as an option's values; `imagequeue.jobs.JobType` without its imports."""
+
+    GENERATE = "generate"
+    EDIT = "edit"
+    TURN = "turn"
+
+
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, `job_…`.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, as the API gives it.")]
 
@@ -40,6 +48,9 @@ def list_jobs(
         State | None,
         typer.Option(metavar="STATE", help="Only `queued`, `running`, `succeeded`, `failed` or `cancelled` ones."),
     ] = None,
+    job_type: Annotated[
+        Type | None, typer.Option("--type", metavar="TYPE", help="Only `generate`, `edit` or `turn` ones.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 20,
     as_json: AsJson = False,
 ) -> None:
@@ -48,11 +59,11 @@ def list_jobs(
     Examples:
       imagequeue jobs list
       imagequeue jobs list --state failed --limit 100
-      imagequeue jobs list --state succeeded --json > jobs.json
+      imagequeue jobs list --type edit --state succeeded --json > jobs.json
     """
     from imagequeue.cli import job_commands  # noqa: PLC0415
 
-    job_commands.list_jobs(state.value if state else None, limit, as_json=as_json)
+    job_commands.list_jobs(state.value if state else None, job_type.value if job_type else None, limit, as_json=as_json)
 
 
 @app.command()

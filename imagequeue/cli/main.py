@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from imagequeue.cli import doctor, generate, jobs, processes
+from imagequeue.cli import doctor, edit, generate, jobs, processes, sessions
 from imagequeue.cli.exits import fail
 from imagequeue.errors import ImageQueueError
 
@@ -17,7 +17,9 @@ _HELP = """A job queue for OpenAI's gpt-image-2.
 
 Start here, on one machine, with nothing to set up:
   imagequeue up                                 start everything
-  imagequeue generate "a lighthouse at dawn"    in another terminal: make an image
+  imagequeue generate "a lighthouse at dawn"    in a second terminal
+  imagequeue edit "make it night" image.png     change it, once
+  imagequeue session start "…" image.png        or turn by turn
   imagequeue doctor                             find out what is wrong
 
 Exit codes: 0 done, 1 the job or a check failed, 2 bad input or setting,
@@ -32,6 +34,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 generate.register(app)
+edit.register(app)
+app.add_typer(sessions.app, name="session")
 app.add_typer(jobs.app, name="jobs")
 doctor.register(app)
 processes.register(app)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from pydantic import BaseModel
@@ -17,13 +17,13 @@ from imagequeue.views import JobView
 UNKNOWN = "unknown"
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, long: str) -> None:
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, long: Collection[str]) -> None:
     """Print rows: a table on a terminal, else one line each with tabs between the cells and nothing cut off.
 
     Args:
         columns: headings.
         rows: one text for each column.
-        long: the column that gives way on a narrow terminal.
+        long: the columns that give way on a narrow terminal.
     """
     if not sys.stdout.isatty():
         for row in rows:
@@ -31,7 +31,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, long: 
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column != long)
+        table.add_column(column, overflow="fold", no_wrap=column not in long)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     Console().print(table)

@@ -16,6 +16,8 @@ SOCKET_TIMEOUT_SECONDS: Final = 5.0
 """Longest silence of Redis. No command of ours blocks longer than BLOCK_MS."""
 BLOCK_MS: Final = 1_000
 _RETRIES: Final = 2
+_REFUSALS: Final = ("LOADING", "READONLY", "OOM", "MISCONF", "NOAUTH", "WRONGPASS", "NOPERM", "MASTERDOWN", "BUSY")
+"""How Redis's answers begin that tell of its state and not of our command."""
 _SAFE_POLICY: Final = "noeviction"
 
 RegisteredScript = Callable[[Sequence[str], Sequence[str | int]], object]
@@ -55,6 +57,8 @@ class RedisPipeline(Protocol):
     """Commands sent together."""
 
     def hgetall(self, name: str) -> object: ...
+    def hmget(self, name: str, keys: list[str]) -> object: ...
+    def zscore(self, name: str, value: str) -> object: ...
     def zrank(self, name: str, value: str) -> object: ...
     def zcard(self, name: str) -> object: ...
     def execute(self) -> list[object]: ...
@@ -87,7 +91,7 @@ def connect(url: str, *, max_connections: int = 32) -> RedisClient:
 
 @contextmanager
 def translated() -> Generator[None]:
-    """Redis's errors as ours.
+    """Redis's errors as ours. What it calls a wrong command is a defect of ours and passes as it is.
 
     Raises:
         StoreUnavailable: Redis does not answer, or refuses (loading, read-only, out of memory).
@@ -95,6 +99,8 @@ def translated() -> Generator[None]:
     try:
         yield
     except redis.RedisError as error:
+        if isinstance(error, redis.ResponseError) and not str(error).startswith(_REFUSALS):
+            raise
         raise StoreUnavailable(f"Redis does not serve: {error}") from error
 
 

@@ -1,4 +1,4 @@
-"""What concerns no job in particular: workers' signs of life, the sweeper's lock, probes of the message path."""
+"""What concerns no job in particular: signs of life, the sweeper's lock, probes of messages, the edits' route."""
 
 from __future__ import annotations
 
@@ -52,3 +52,13 @@ class FleetStore:
         """The worker that received the probe, None so far."""
         with translated():
             return self._client.get(self._keys.probe(nonce))
+
+    def edit_route(self) -> str:
+        """The route that edits take now: `direct`, or `responses` while that is remembered."""
+        with translated():
+            return self._client.get(self._keys.edit_route) or "direct"
+
+    def remember_responses_route(self, ms: int) -> None:
+        """Let the whole fleet send edits by the Responses API for the next `ms` milliseconds."""
+        with translated():
+            self._client.set(self._keys.edit_route, "responses", px=ms)

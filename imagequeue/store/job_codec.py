@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping
 
 from imagequeue.jobs import Attempt, Job, NewJob, Result
+from imagequeue.requests import ignored_settings
 
-_JSON_FIELDS = ("request", "estimate", "images", "usage", "applied", "error", "notes")
+_JSON_FIELDS = ("request", "estimate", "inputs", "images", "usage", "applied", "error", "notes")
 _ATTEMPT_PREFIX = "attempt:"
 
 
@@ -18,16 +19,18 @@ def to_json(value: object) -> str:
 
 def new_job_fields(new: NewJob) -> dict[str, str]:
     """What submit writes besides what the script adds itself."""
+    session = {"session_id": new.session_id} if new.session_id else {}
     return {
+        **session,
         "type": new.request.type,
         "owner": new.owner,
         "lane": new.lane,
         "model": new.model,
         "fingerprint": new.fingerprint,
         "on_unknown_outcome": new.on_unknown_outcome,
-        "request": new.request.model_dump_json(exclude_defaults=True),
+        "request": to_json({**new.request.model_dump(mode="json", exclude_defaults=True), "type": new.request.type}),
         "estimate": new.estimate.model_dump_json(),
-        "notes": to_json(new.request.notes()),
+        "notes": to_json(ignored_settings(new.request)),
     }
 
 

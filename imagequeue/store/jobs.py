@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal, cast
 
 from imagequeue.errors import JobFinished, JobNotFound
-from imagequeue.jobs import AttemptOutcome, Claim, Job, JobError, JobState, Lane, NewJob, Result
+from imagequeue.jobs import AttemptOutcome, Claim, Job, JobError, JobState, JobType, Lane, NewJob, Result
+from imagequeue.sessions import SessionImage, SessionSubmit
 from imagequeue.store.connection import RedisClient, translated
 from imagequeue.store.job_codec import job_from_hash, new_job_fields, result_fields, to_json
 from imagequeue.store.keys import Keys
 from imagequeue.store.scripts import Scripts
 
-MAX_LOSSES: Final = 3
-"""A job that lost this many workers ends failed: it is the likely killer."""
-
 CANCELLED: Final = JobError(code="cancelled", message="Cancelled by the client.")
 WORKER_LOST: Final = JobError(
     code="worker_lost",
-    message=f"{MAX_LOSSES} workers died or went silent while they ran this job.",
+    message="Too many workers died or went silent while they ran this job.",
     retryable=True,
 )
 OUTCOME_UNKNOWN: Final = JobError(
@@ -28,6 +27,25 @@ OUTCOME_UNKNOWN: Final = JobError(
     "Submit the job again if you accept paying once more.",
     retryable=True,
 )
+HALT_REASONS: Final = {
+    "previous_turn_failed": JobError(
+        code="previous_turn_failed",
+        message="The turn before this one failed, and this one assumed its image: nothing was spent. "
+        "Add the turn again to go on from the session's last good image.",
+        retryable=True,
+    ),
+    "session_ended": JobError(
+        code="session_ended", message="The session was ended while this turn waited: nothing was spent."
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RetryLimits:
+    """How often a job is taken back from silent workers, and repeated after calls of unknown fate."""
+
+    losses: int = 3
+    unknowns: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +55,16 @@ class Due:
     unsent: tuple[str, ...]
     lapsed: tuple[str, ...]
     delayed: tuple[str, ...]
+    halted: tuple[str, ...]  # job_id:reason
+    idle_sessions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What became of a finish or a cancel, and the session's turn that runs next."""
+
+    answer: Literal["finished", "refused", "cancelled", "requested", "missing"]
+    next_job_id: str | None = None
 
 
 class JobStore:
@@ -45,16 +73,25 @@ class JobStore:
     Every method raises StoreUnavailable when Redis does not answer; none leaves a half-done transition behind.
     """
 
-    def __init__(self, client: RedisClient, keys: Keys) -> None:
+    def __init__(self, client: RedisClient, keys: Keys, limits: RetryLimits | None = None) -> None:
         self._client = client
         self._keys = keys
+        self._limits = limits or RetryLimits()
         self._scripts = Scripts(client)
 
-    def submit(self, new: NewJob) -> Job:
-        """Store a new job, queued and in the outbox. Repeating it with the same id changes nothing."""
-        fields = new_job_fields(new)
-        arguments = [new.id, *(part for field in fields.items() for part in field)]
-        self._scripts.run("submit", self._keys.for_job(new.id, new.owner, new.lane), arguments)
+    def submit(self, new: NewJob, session: SessionSubmit | None = None) -> Job:
+        """Store a new job, queued and in the outbox. Repeating it with the same id changes nothing.
+
+        Raises:
+            SessionNotFound, SessionClosed, SessionFull: the session takes no turn.
+        """
+        joins = session or SessionSubmit.none()
+        fields, session_fields = _flat(new_job_fields(new)), _flat(joins.fields)
+        keys = self._keys.for_job(new.id, new.owner, new.lane, new.session_id)
+        limits = [joins.mode, joins.idle_ms, joins.most_turns, len(session_fields) // 2]
+        answer = self._scripts.run("submit", keys, [new.id, new.session_id or "", *limits, *session_fields, *fields])
+        if answer != "stored":
+            raise joins.refusal(str(answer), new.session_id or "")
         return self.get(new.id)
 
     def sent(self, job_id: str) -> None:
@@ -109,6 +146,20 @@ class JobStore:
             newest = f"({after}" if after else "+"
             return self._client.zrevrangebylex(self._keys.index(owner, state), newest, "-", 0, limit)
 
+    def matching(self, job_ids: Sequence[str], state: JobState | None, job_type: JobType | None) -> list[str]:
+        """Those of the jobs that have this state and this type, in the order given."""
+        pipeline = self._client.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipeline.hmget(self._keys.job(job_id), ["state", "type"])
+        with translated():
+            found = cast("list[tuple[str | None, str | None]]", pipeline.execute())
+        asked = (state, job_type)
+        return [
+            job_id
+            for job_id, have in zip(job_ids, found, strict=True)
+            if all(wanted in (None, value) for wanted, value in zip(asked, have, strict=True))
+        ]
+
     def count(self, owner: str, state: JobState) -> int:
         """How many jobs of an owner are in a state."""
         with translated():
@@ -136,18 +187,20 @@ class JobStore:
         answer = self._scripts.run("renew", self._keys.for_fleet(), [worker, lease_ms, *leases])
         return cast("list[str]", answer)
 
-    def finish(self, claim: Claim, result: Result) -> bool:
-        """End a job. False: the claim is not valid any more and nothing was written."""
+    def finish(self, claim: Claim, result: Result, session_image: SessionImage | None = None) -> Ending:
+        """End a job; a turn hands `session_image` to its session. `refused`: the claim is not valid any more."""
+        image = session_image.model_dump_json() if session_image else ""
+        image_format = session_image.output_format if session_image else ""
         patch = _attempt_patch(result.outcome, result.request_id, result.error)
         notes = tuple(dict.fromkeys((*claim.job.notes, *result.notes)))  # those of submit stay
         written = result_fields(result.model_copy(update={"notes": notes}))
-        fields = [part for field in written.items() for part in field]
         keys = {
             **self._keys_of(claim.job),
             "index_final": self._keys.index(claim.job.owner, result.state),
         }
-        arguments = [claim.job.id, claim.attempt, claim.holder, result.state.value, patch, *fields]
-        return self._scripts.run("finish", keys, arguments) == "finished"
+        holder = [claim.job.id, claim.attempt, claim.holder]
+        arguments = [*holder, result.state.value, patch, image, image_format, *_flat(written)]
+        return _ending(self._scripts.run("finish", keys, arguments))
 
     def release(
         self, claim: Claim, outcome: AttemptOutcome, error: JobError, delay_ms: int, request_id: str | None
@@ -158,25 +211,38 @@ class JobStore:
         answer = self._scripts.run("release", self._keys_of(claim.job), arguments)
         return cast("Literal['released', 'cancelled', 'refused']", answer)
 
-    def cancel(self, job: Job) -> Literal["cancelled", "requested"]:
-        """Cancel a queued job at once, or ask a running one's worker to stop.
+    def cancel(self, job: Job, error: JobError = CANCELLED) -> Ending:
+        """Cancel a queued job at once, for the reason `error`, or ask a running one's worker to stop.
 
         Raises:
             JobFinished: it has ended already.
             JobNotFound: it is gone.
         """
-        answer = self._scripts.run("cancel", self._keys_of(job), [job.id, CANCELLED.model_dump_json()])
-        if answer == "missing":
+        ending = _ending(self._scripts.run("cancel", self._keys_of(job), [job.id, error.model_dump_json()]))
+        if ending.answer == "missing":
             raise JobNotFound(job.id)
-        if answer == "finished":
+        if ending.answer == "finished":
             raise JobFinished(f"Job {job.id} has ended already ({self.get(job.id).state}); there is nothing to cancel.")
-        return cast("Literal['cancelled', 'requested']", answer)
+        return ending
 
-    def due(self, outbox_age_ms: int, limit: int) -> Due:
-        """What a sweep has to look at now; outbox entries count from `outbox_age_ms` on."""
-        answer = self._scripts.run("due", self._keys.for_fleet(), [outbox_age_ms, limit])
-        unsent, lapsed, delayed = cast("list[list[str]]", answer)
-        return Due(unsent=tuple(unsent), lapsed=tuple(lapsed), delayed=tuple(delayed))
+    def cancel_halted(self, halted: str) -> None:
+        """Cancel a turn that was taken out of its session; `halted` is `job_id:reason`."""
+        job_id, _, reason = halted.partition(":")
+        with suppress(JobNotFound, JobFinished):
+            self.cancel(self.get(job_id), HALT_REASONS[reason])
+        with translated():
+            self._client.zrem(self._keys.halted, halted)
+
+    def halted(self) -> list[str]:
+        """`job_id:reason` of the turns that were taken out of their sessions and are not cancelled yet."""
+        with translated():
+            return self._client.zrange(self._keys.halted, 0, -1)
+
+    def due(self, outbox_age_ms: int, idle_ms: int, limit: int) -> Due:
+        """What a sweep has to look at now; outbox entries and idle sessions count from the given ages on."""
+        answer = self._scripts.run("due", self._keys.for_fleet(), [outbox_age_ms, idle_ms, limit])
+        unsent, lapsed, delayed, halted, idle = (tuple(part) for part in cast("list[list[str]]", answer))
+        return Due(unsent=unsent, lapsed=lapsed, delayed=delayed, halted=halted, idle_sessions=idle)
 
     def sweep(self, job_id: str, lease: str = "") -> Literal["queued", "failed", "cancelled", "nothing"]:
         """Take a job back from a lapsed lease, or put one whose delay is over into the outbox."""
@@ -187,14 +253,19 @@ class JobStore:
                 self._client.zrem(self._keys.leases, lease)
             return "nothing"
         errors = [error.model_dump_json() for error in (WORKER_LOST, OUTCOME_UNKNOWN, CANCELLED)]
-        answer = self._scripts.run("sweep", routing, [job_id, lease, MAX_LOSSES, *errors])
+        answer = self._scripts.run(
+            "sweep", routing, [job_id, lease, self._limits.losses, self._limits.unknowns, *errors]
+        )
         return cast("Literal['queued', 'failed', 'cancelled', 'nothing']", answer)
 
     def oldest_waiting(self, lane: Lane, limit: int) -> list[str]:
         """Ids of the queued jobs that are next in a lane; those that wait for a retry are left out."""
         with translated():
             ids = self._client.zrange(self._keys.waiting(lane), 0, limit - 1)
-            due = [self._client.zscore(self._keys.delayed, job_id) for job_id in ids]
+            pipeline = self._client.pipeline(transaction=False)
+            for job_id in ids:
+                pipeline.zscore(self._keys.delayed, job_id)
+            due = pipeline.execute()
         return [job_id for job_id, delayed in zip(ids, due, strict=True) if delayed is None]
 
     def lane(self, job_id: str) -> Lane | None:
@@ -204,13 +275,13 @@ class JobStore:
         return cast("Lane | None", lane)
 
     def _keys_of(self, job: Job) -> Mapping[str, str]:
-        return self._keys.for_job(job.id, job.owner, job.lane)
+        return self._keys.for_job(job.id, job.owner, job.lane, job.session_id)
 
     def _routing(self, job_id: str) -> Mapping[str, str] | None:
         """The keys of a job of which only the id is known; what they depend on never changes."""
         with translated():
-            owner, lane = self._client.hmget(self._keys.job(job_id), ["owner", "lane"])
-        return self._keys.for_job(job_id, owner, cast("Lane", lane)) if owner and lane else None
+            owner, lane, session_id = self._client.hmget(self._keys.job(job_id), ["owner", "lane", "session_id"])
+        return self._keys.for_job(job_id, owner, cast("Lane", lane), session_id) if owner and lane else None
 
 
 def lease_of(claim: Claim) -> str:
@@ -221,6 +292,15 @@ def lease_of(claim: Claim) -> str:
 def job_id_of(lease: str) -> str:
     """The job behind a member of the leases set."""
     return lease.partition(":")[0]
+
+
+def _ending(answer: object) -> Ending:
+    what, next_job_id = cast("tuple[Literal['finished', 'refused', 'cancelled', 'requested', 'missing'], str]", answer)
+    return Ending(what, next_job_id or None)
+
+
+def _flat(fields: Mapping[str, str]) -> list[str]:
+    return [part for field in fields.items() for part in field]
 
 
 def _attempt_patch(outcome: AttemptOutcome, request_id: str | None, error: JobError | None) -> str:

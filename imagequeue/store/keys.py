@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from imagequeue.jobs import JobState, Lane
+
+_NO_SESSION: Final = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,11 @@ class Keys:
         """Lock: the one worker that sweeps now."""
         return f"{self.prefix}sweeper"
 
+    @property
+    def edit_route(self) -> str:
+        """String: the route that edits take while `/v1/images/edits` refuses the model; gone after an hour."""
+        return f"{self.prefix}edit_route"
+
     def probe(self, nonce: str) -> str:
         """String: a worker's answer to one probe of the message path."""
         return f"{self.prefix}probe:{nonce}"
@@ -69,9 +77,47 @@ class Keys:
         """Sorted set, all scores 0: an owner's job ids in time order (ids sort by time), all or of one state."""
         return f"{self.prefix}index:{owner}:{state or 'all'}"
 
-    def for_job(self, job_id: str, owner: str, lane: Lane) -> Mapping[str, str]:
-        """The keys that scripts name in their headers, for one job."""
+    @property
+    def halted(self) -> str:
+        """Sorted set: `job_id:reason` of turns taken out of their session, until they are cancelled."""
+        return f"{self.prefix}halted"
+
+    @property
+    def sessions_idle(self) -> str:
+        """Sorted set: active sessions by the time they were last used, or looked at (ms)."""
+        return f"{self.prefix}sessions:idle"
+
+    def session(self, session_id: str) -> str:
+        """Hash: the edit session, with its turn lock."""
+        return f"{self.prefix}session:{session_id}"
+
+    def turns(self, session_id: str) -> str:
+        """Sorted set: the session's turns that run or wait, by place; only the first may run."""
+        return f"{self.prefix}turns:{session_id}"
+
+    def history(self, session_id: str) -> str:
+        """Sorted set: the jobs of all turns of the session, by number."""
+        return f"{self.prefix}history:{session_id}"
+
+    def session_index(self, owner: str) -> str:
+        """Sorted set, all scores 0: an owner's session ids in time order."""
+        return f"{self.prefix}index:{owner}:sessions"
+
+    def for_session(self, session_id: str, owner: str) -> Mapping[str, str]:
+        """The keys that scripts name in their headers, for one session."""
         return {
+            "session": self.session(session_id),
+            "turns": self.turns(session_id),
+            "history": self.history(session_id),
+            "index_sessions": self.session_index(owner),
+            "sessions_idle": self.sessions_idle,
+            "halted": self.halted,
+        }
+
+    def for_job(self, job_id: str, owner: str, lane: Lane, session_id: str | None) -> Mapping[str, str]:
+        """The keys that scripts name in their headers, for one job; without a session, keys that never exist."""
+        return {
+            **self.for_session(session_id or _NO_SESSION, owner),
             "job": self.job(job_id),
             "events": self.events(job_id),
             "waiting": self.waiting(lane),
@@ -86,4 +132,11 @@ class Keys:
 
     def for_fleet(self) -> Mapping[str, str]:
         """The keys that scripts name in their headers, for no job in particular."""
-        return {"outbox": self.outbox, "delayed": self.delayed, "leases": self.leases, "workers": self.workers}
+        return {
+            "outbox": self.outbox,
+            "delayed": self.delayed,
+            "leases": self.leases,
+            "workers": self.workers,
+            "halted": self.halted,
+            "sessions_idle": self.sessions_idle,
+        }

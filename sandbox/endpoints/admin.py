@@ -1,9 +1,10 @@
 """What rehearsals and tests turn and read while the sandbox runs; without a key, as it listens on loopback.
 
 GET /healthz                      it runs
-GET, POST /sandbox/settings       latency
+GET, POST /sandbox/settings       latency, refusal of edits
 GET, POST, DELETE /sandbox/faults faults that wait for calls
 GET, DELETE /sandbox/calls        the journal; `?since=N` for the calls numbered above N
+GET, DELETE /sandbox/files        the uploaded files
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ async def get_settings(request: Request) -> JSONResponse:
 
 
 async def change_settings(request: Request) -> JSONResponse:
-    """Replace the settings; calls in flight keep theirs."""
-    sandbox_of(request).settings = read_spec(Settings, await request.body())
+    """Change the settings that are named; calls in flight keep theirs."""
+    changes = read_spec(Settings, await request.body()).model_dump(exclude_unset=True)
+    sandbox = sandbox_of(request)
+    sandbox.settings = sandbox.settings.model_copy(update=changes)
     return await get_settings(request)
 
 
@@ -68,6 +71,17 @@ async def clear_calls(request: Request) -> Response:
     return Response(status_code=204)
 
 
+async def list_files(request: Request) -> JSONResponse:
+    """The files that were uploaded and not deleted, oldest first."""
+    return JSONResponse({"files": [file.described() for file in sandbox_of(request).files.files()]})
+
+
+async def clear_files(request: Request) -> Response:
+    """Forget the uploaded files."""
+    sandbox_of(request).files.clear()
+    return Response(status_code=204)
+
+
 ROUTES: Final = (
     Route("/healthz", health, methods=["GET"]),
     Route("/sandbox/settings", get_settings, methods=["GET"]),
@@ -77,4 +91,6 @@ ROUTES: Final = (
     Route("/sandbox/faults", clear_faults, methods=["DELETE"]),
     Route("/sandbox/calls", list_calls, methods=["GET"]),
     Route("/sandbox/calls", clear_calls, methods=["DELETE"]),
+    Route("/sandbox/files", list_files, methods=["GET"]),
+    Route("/sandbox/files", clear_files, methods=["DELETE"]),
 )

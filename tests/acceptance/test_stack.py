@@ -80,6 +80,19 @@ def test_stopping_and_starting_keeps_jobs_and_images(data: Path) -> None:
         assert second.post_job(prompt="New after the stop")["state"] == "succeeded"
 
 
+def test_a_session_goes_on_after_the_whole_stack_was_stopped_and_started(data: Path) -> None:
+    with running_stack(data) as first:
+        picture = first.post_job(prompt="A hill", size="1024x1024")["id"]
+        one = first.post("/v1/sessions", prompt="A hill with a tree", images=[f"job:{picture}/0"])
+        two = first.post(f"/v1/sessions/{one['session_id']}/turns", prompt="Add a bench")
+    with running_stack(data) as second:
+        three = second.post(f"/v1/sessions/{one['session_id']}/turns", prompt="Add a bird")
+        session = second.get(f"/v1/sessions/{one['session_id']}").json()
+    assert [turn["state"] for turn in (one, two, three)] == ["succeeded"] * 3
+    assert three["inputs"][0]["sha256"] == two["images"][0]["sha256"]
+    assert (session["state"], session["turn"], len(session["turns"])) == ("active", 3, 3)
+
+
 def test_sigterm_stops_everything_within_ten_seconds_and_leaves_no_process(data: Path) -> None:
     with running_stack(data) as stack:
         children = _children(stack.process.pid)

@@ -18,6 +18,8 @@ from sandbox.stack.ports import HOST, choose_port
 KEY: Final = "test-key"
 MODEL: Final = "gpt-image-2"
 GENERATIONS: Final = "/v1/images/generations"
+EDITS: Final = "/v1/images/edits"
+RESPONSES: Final = "/v1/responses"
 
 _START_SECONDS: Final = 20
 _EVENT_SECONDS: Final = 10
@@ -43,9 +45,27 @@ class RunningSandbox:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.http.post(GENERATIONS, json=body, headers={"authorization": f"Bearer {KEY}", **named})
 
+    def post_edit(self, body: object) -> httpx2.Response:
+        """Post JSON to the edits endpoint with a key."""
+        return self.http.post(EDITS, json=body, headers={"authorization": f"Bearer {KEY}"})
+
+    def post_form(
+        self, fields: dict[str, Any], files: list[tuple[str, tuple[str, bytes, str]]], path: str = EDITS
+    ) -> httpx2.Response:
+        """Post a multipart form with a key; a file is (name, (file name, content, media type))."""
+        return self.http.post(path, data=fields, files=files, headers={"authorization": f"Bearer {KEY}"})
+
     def add_fault(self, fault: dict[str, object], **spec: object) -> None:
         """Queue a fault for coming calls."""
         self.http.post("/sandbox/faults", json={"fault": fault, **spec}).raise_for_status()
+
+    def set(self, **settings: object) -> None:
+        """Change settings."""
+        self.http.post("/sandbox/settings", json=settings).raise_for_status()
+
+    def files(self) -> list[dict[str, Any]]:
+        """The uploaded files that were not deleted."""
+        return cast("list[dict[str, Any]]", self.http.get("/sandbox/files").json()["files"])
 
     def calls(self, since: int = 0) -> list[dict[str, Any]]:
         """The journal."""
@@ -62,10 +82,11 @@ class RunningSandbox:
         raise AssertionError(f"the journal shows no such call {prompt!r}: {self.calls()}")
 
     def reset(self) -> None:
-        """Forget calls, faults and settings of the test before."""
+        """Forget calls, faults, files and settings of the test before."""
         self.http.delete("/sandbox/faults").raise_for_status()
         self.http.delete("/sandbox/calls").raise_for_status()
-        self.http.post("/sandbox/settings", json={"latency_seconds": 0}).raise_for_status()
+        self.http.delete("/sandbox/files").raise_for_status()
+        self.set(latency_seconds=0, refuse_edits=False)
 
 
 @contextmanager

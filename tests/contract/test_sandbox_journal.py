@@ -18,6 +18,15 @@ from openai import APITimeoutError, AsyncOpenAI, OpenAI
 from sandbox_kit import GENERATIONS, KEY, MODEL, RunningSandbox, running_sandbox
 
 CHEAP = {"model": MODEL, "prompt": "a fox", "quality": "low"}
+DEFAULTS = {"latency_seconds": 0, "refuse_edits": False}
+UNUSABLE_SETTINGS: list[dict[str, Any]] = [
+    {"latency_seconds": -1},
+    {"latency_seconds": "1"},
+    {"latency_seconds": None},
+    {"latency": 1},
+    {"refuse_edits": "yes"},
+    {"latency_seconds": 1, "refuse_edits": 1},
+]
 
 
 def lines_about(journal: Path, call: dict[str, Any]) -> list[dict[str, Any]]:
@@ -95,7 +104,7 @@ def test_latency_follows_the_setting_and_the_header_goes_first(sandbox: RunningS
         return time.monotonic() - started
 
     answer = sandbox.http.post("/sandbox/settings", json={"latency_seconds": 2})
-    assert answer.json() == sandbox.http.get("/sandbox/settings").json() == {"latency_seconds": 2}
+    assert answer.json() == sandbox.http.get("/sandbox/settings").json() == DEFAULTS | {"latency_seconds": 2}
     assert seconds() >= 2
     assert seconds(x_sandbox_latency="0") < 2
     assert sandbox.post({"model": MODEL}).elapsed.total_seconds() < 2
@@ -107,12 +116,21 @@ def test_an_unusable_latency_header_is_refused(sandbox: RunningSandbox, latency:
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "x-sandbox-latency")
 
 
-@pytest.mark.parametrize("settings", [{}, {"latency_seconds": -1}, {"latency_seconds": "1"}, {"latency": 1}])
+@pytest.mark.parametrize("settings", UNUSABLE_SETTINGS)
 def test_unusable_settings_are_refused_and_change_nothing(sandbox: RunningSandbox, settings: dict[str, Any]) -> None:
     answer = sandbox.http.post("/sandbox/settings", json=settings)
     assert answer.status_code == 400
-    assert "latency" in answer.json()["error"]["param"]
-    assert sandbox.http.get("/sandbox/settings").json() == {"latency_seconds": 0}
+    assert answer.json()["error"]["param"] in settings
+    assert sandbox.http.get("/sandbox/settings").json() == DEFAULTS
+
+
+def test_settings_that_are_not_named_stay(sandbox: RunningSandbox) -> None:
+    sandbox.set(latency_seconds=0.01)
+    sandbox.set(refuse_edits=True)
+    sandbox.set()
+    assert sandbox.http.get("/sandbox/settings").json() == {"latency_seconds": 0.01, "refuse_edits": True}
+    sandbox.set(latency_seconds=0)
+    assert sandbox.http.get("/sandbox/settings").json() == {"latency_seconds": 0, "refuse_edits": True}
 
 
 def test_400_waiting_calls_do_not_keep_others_waiting(sandbox: RunningSandbox) -> None:

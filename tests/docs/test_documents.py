@@ -68,9 +68,10 @@ def test_every_make_target_of_the_readme_exists() -> None:
 def test_every_key_is_in_the_data_model() -> None:
     keys = Keys("iq:")
     spelled = {
-        *keys.for_job("{id}", "{owner}", "interactive").values(),
+        *keys.for_job("{id}", "{owner}", "interactive", "{id}").values(),
         *keys.for_fleet().values(),
         keys.sweeper,
+        keys.edit_route,
         keys.probe("{nonce}"),
     }
     general = {key.replace("waiting:interactive", "waiting:{lane}") for key in spelled}

@@ -2,43 +2,36 @@
 
 from __future__ import annotations
 
-import os
-import re
+import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
+import pytest
+from docs_kit import ROOT, bash_blocks, run_blocks
+from PIL import Image, ImageChops
 from stack_kit import clean_environment, running_stack
 
-ROOT = Path(__file__).parents[2]
-BLOCKS = re.findall(r"^```bash\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+BLOCKS = bash_blocks(ROOT / "README.md")
 START = ("make up\n", "make demo", "export OPENAI_API_KEY")
 """Blocks that start the stack or the tests: the first is done here, the others have tests of their own."""
 
 
 def test_the_commands_of_the_readme_do_what_it_says(tmp_path: Path) -> None:
     with running_stack(tmp_path / "data") as stack:
-        script = "\n".join(block for block in BLOCKS if not block.startswith(START))
-        script = script.replace("http://127.0.0.1:8080", stack.api_url)
-        environment = clean_environment(tmp_path / "data") | {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        }
-        run = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", script],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=90,
-            check=False,
-        )
+        run = run_blocks([block for block in BLOCKS if not block.startswith(START)], stack, tmp_path)
     assert run.returncode == 0, run.stdout + run.stderr
     (saved,) = (tmp_path / "pictures").iterdir()
     with Image.open(saved) as image:
         assert image.size == (1536, 1024)
     with Image.open(tmp_path / "image.png") as image:
         assert image.format == "PNG"
+    assert len(list((tmp_path / "edits").iterdir())) == 2
+    assert json.loads((tmp_path / "edit.json").read_text())["state"] == "succeeded"
+    session = json.loads((tmp_path / "session.json").read_text())
+    assert [turn["state"] for turn in session["turns"]] == ["succeeded", "succeeded"]
+    assert (tmp_path / "turns.html").read_text().count("<figure>") == 3
 
 
 def test_every_block_is_run_here_or_elsewhere() -> None:
@@ -47,17 +40,43 @@ def test_every_block_is_run_here_or_elsewhere() -> None:
     assert len(BLOCKS) - len(starting) >= 2
 
 
-def test_the_demo_shows_a_table_and_leaves_the_files_that_it_names(tmp_path: Path) -> None:
+@dataclass(frozen=True)
+class Demo:
+    """What the demo printed and left."""
+
+    printed: str
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """The demo, run once."""
+    folder = tmp_path_factory.mktemp("demo")
     run = subprocess.run(
         [sys.executable, str(ROOT / "tools/demo.py")],
-        cwd=tmp_path,
-        env=clean_environment(tmp_path / "unused"),
+        cwd=folder,
+        env=clean_environment(folder / "unused"),
         capture_output=True,
         text=True,
         timeout=110,
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    files = sorted((tmp_path / "demo-output").iterdir())
-    assert len(files) == 2
-    assert all(file.name in run.stdout for file in files)
+    return Demo(run.stdout, folder / "demo-output")
+
+
+def test_the_demo_shows_tables_and_leaves_the_files_that_it_names(demo: Demo) -> None:
+    files = [file.name for file in demo.folder.iterdir()]
+    kinds = {name.partition("-")[0] for name in files}
+    assert (len(files), kinds) == (7, {"lighthouse", "mask.png", "boat", "fog", "session.html", "session.png"})
+    assert all(name in demo.printed for name in files)
+    assert demo.printed.count("\tsucceeded\t") == 3 + 3 + 5, "two sheets of three turns, and a list of five jobs"
+
+
+def test_the_masked_edit_of_the_demo_changes_what_the_mask_marks_and_nothing_else(demo: Demo) -> None:
+    (before,), (after,) = demo.folder.glob("lighthouse-*-0.webp"), demo.folder.glob("boat-*.png")
+    with Image.open(before) as one, Image.open(after) as other, Image.open(demo.folder / "mask.png") as mask:
+        difference = ImageChops.difference(one.convert("RGB"), other.convert("RGB")).convert("L")
+        kept = Image.composite(difference, Image.new("L", one.size), mask.getchannel("A"))
+    assert difference.getbbox()
+    assert not kept.getbbox()

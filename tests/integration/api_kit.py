@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import secrets
@@ -16,9 +17,12 @@ from typing import Any, cast
 
 import httpx2
 from jsonschema import Draft202012Validator
+from picture_kit import png
 
+from api.problems import PROBLEM_TYPES
 from imagequeue.jobs import AttemptOutcome, Claim, Image, Job, JobError, JobState, Result, Usage
 from imagequeue.objects import ObjectStore
+from imagequeue.sessions import SessionImage, session_image
 from imagequeue.settings import Settings
 from imagequeue.store.connection import connect
 from imagequeue.store.jobs import JobStore
@@ -30,6 +34,7 @@ RUN_API = (sys.executable, "-c", "from api.server import main; main()")
 LEASE_MS = 60_000
 START_SECONDS = 60
 BODY = {"prompt": "A lighthouse at dawn"}
+PICTURE = png()
 
 
 @dataclass
@@ -87,7 +92,8 @@ class StandInWorker:
             usage=Usage(input_tokens=9, output_tokens=196, total_tokens=205),
             cost_usd_estimated=0.006,
         )
-        return self._finish(claim, result)
+        made = claim.job.model_copy(update={"images": result.images})
+        return self._finish(claim, result, session_image(made) if claim.job.session_id else None)
 
     def fail(self, claim: Claim) -> Job:
         """End a job as OpenAI's safety system would."""
@@ -115,8 +121,8 @@ class StandInWorker:
         """Give the sign of life that a heartbeat gives."""
         self.store.renew(self.name, [], LEASE_MS)
 
-    def _finish(self, claim: Claim, result: Result) -> Job:
-        assert self.store.finish(claim, result)
+    def _finish(self, claim: Claim, result: Result, image: SessionImage | None = None) -> Job:
+        assert self.store.finish(claim, result, image).answer == "finished"
         return self.store.get(claim.job.id)
 
 
@@ -154,6 +160,29 @@ def settings_of(environment: Mapping[str, str]) -> Settings:
         for name, value in environment.items()
     }
     return Settings(**fields)
+
+
+def data_url(content: bytes = PICTURE) -> str:
+    """An image within the request."""
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+
+
+def upload(api: RunningApi, content: bytes = PICTURE) -> str:
+    """An uploaded image's name."""
+    answer = api.http.post("/v1/uploads", files={"file": ("a.png", content, "image/png")})
+    return cast("str", answer.raise_for_status().json()["image"])
+
+
+def succeed(worker: StandInWorker, job_id: str, original: bytes = PICTURE) -> None:
+    """Run a job to its end with an image."""
+    worker.succeed(worker.claim(job_id), [worker.store_image(job_id, original, b"preview")])
+
+
+def refused(answer: httpx2.Response, code: str) -> dict[str, Any]:
+    """The problem, which must be this one with its own status."""
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (PROBLEM_TYPES[code].status, code), problem
+    return cast("dict[str, Any]", problem)
 
 
 def assert_documented(document: Mapping[str, Any], name: str, body: object) -> None:

@@ -1,14 +1,19 @@
-"""One real API for all integration tests; every record has a key prefix of its own."""
+"""One real API for all integration tests, each with records of its own; a whole stack for those of the command line."""
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
 from api_kit import RunningApi, StandInWorker, start_api
+from cli_kit import LIMIT_SECONDS, Shell, clean_environment
+
+from sandbox.stack.ports import choose_port
 
 StartApi = Callable[..., RunningApi]
 
@@ -47,3 +52,27 @@ def http(api: RunningApi) -> httpx2.Client:
 def worker(api: RunningApi) -> StandInWorker:
     """Moves the shared API's jobs."""
     return StandInWorker(api.settings)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[Mapping[str, Any]]:
+    """The state of a stack that `imagequeue up` runs, painting by the sandbox."""
+    folder = tmp_path_factory.mktemp("cli-stack")
+    shell = Shell(folder, clean_environment(folder / "data") | {"IMAGEQUEUE_API_PROCESSES": "1"})
+    up = shell.start("up", "--port", str(choose_port(None)), "--ready-file", "ready.json")
+    assert up.stdout
+    printed = ""
+    while "Ctrl-C stops everything" not in printed:
+        line = up.stdout.readline()
+        assert line, f"up ended: {printed}"
+        printed += line
+    yield json.loads((folder / "ready.json").read_text()) | {"data": str(folder / "data")}
+    stopped = shell("down")
+    up.communicate(timeout=LIMIT_SECONDS)
+    assert (stopped.code, up.returncode) == (0, 0)
+
+
+@pytest.fixture
+def iq(stack: Mapping[str, Any], tmp_path: Path) -> Shell:
+    """The command on the machine where the stack runs, in an empty folder."""
+    return Shell(tmp_path, clean_environment(Path(stack["data"])))

@@ -100,16 +100,37 @@ def test_every_error_is_documented_as_a_problem(document: Document) -> None:
     assert "422" not in str([operation["responses"].keys() for _, _, operation in operations(document)])
 
 
-def test_the_request_body_is_documented_with_texts_and_examples(document: Document) -> None:
+def test_request_bodies_are_documented_with_texts_and_examples(document: Document) -> None:
+    described = {
+        "GenerateRequest": ["prompt"],
+        "EditRequest": ["prompt", "type", "images"],
+        "StartSessionRequest": ["prompt", "images"],
+        "ContinueSessionRequest": ["prompt"],
+        "ForkSessionRequest": None,
+    }
+    for name, required in described.items():
+        schema = document["components"]["schemas"][name]
+        assert schema.get("required") == required
+        for field, text in schema["properties"].items():
+            option = text if "description" in text else text["anyOf"][0]
+            assert option["description"], (name, field)
+            assert option["examples"], (name, field)
+
+
+def test_the_body_of_a_job_is_told_by_its_type(document: Document) -> None:
     [content] = document["paths"]["/v1/jobs"]["post"]["requestBody"]["content"].values()
-    name = content["schema"]["$ref"].rpartition("/")[2]
-    schema = document["components"]["schemas"][name]
-    assert schema["required"] == ["prompt"]
-    assert list(schema["properties"])[:3] == ["type", "prompt", "size"]
-    for field, described in schema["properties"].items():
-        option = described if "description" in described else described["anyOf"][0]
-        assert option["description"], field
-        assert option["examples"], field
+    schema = content["schema"]
+    mapping = schema["discriminator"]["mapping"]
+    assert {kind: name.rpartition("/")[2] for kind, name in mapping.items()} == {
+        "generate": "GenerateRequest",
+        "edit": "EditRequest",
+    }
+    assert [option["$ref"] for option in schema["oneOf"]] == list(mapping.values())
+    assert schema["discriminator"]["propertyName"] == "type"
+    validator = Draft202012Validator({**schema, "components": document["components"]})
+    bodies = [BODY, {"type": "generate", **BODY}, {"type": "edit", "images": ["https://example.com/a.png"], **BODY}]
+    assert [cast("Any", validator).is_valid(body) for body in bodies] == [True, True, True]
+    assert not cast("Any", validator).is_valid({"type": "edit", **BODY})
 
 
 def test_answers_are_as_documented(document: Document, api: RunningApi, worker: StandInWorker) -> None:

@@ -19,13 +19,25 @@ from sandbox.stack.ports import HOST, choose_port
 from sandbox.stack.redis_server import start_redis
 
 SOME_ID = "job_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z"
-FILLED = {"{job_id}": SOME_ID, "{index}": "0", "{code}": "invalid_request"}
+FILLED = {
+    "{job_id}": SOME_ID,
+    "{session_id}": "ses_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z",
+    "{index}": "0",
+    "{code}": "invalid_request",
+}
 ENDPOINTS = [
     ("POST", "/v1/jobs"),
     ("GET", "/v1/jobs"),
     ("GET", "/v1/jobs/{job_id}"),
     ("POST", "/v1/jobs/{job_id}/cancel"),
     ("GET", "/v1/jobs/{job_id}/images/{index}"),
+    ("POST", "/v1/sessions"),
+    ("GET", "/v1/sessions"),
+    ("GET", "/v1/sessions/{session_id}"),
+    ("POST", "/v1/sessions/{session_id}/turns"),
+    ("POST", "/v1/sessions/{session_id}/fork"),
+    ("POST", "/v1/sessions/{session_id}/end"),
+    ("POST", "/v1/uploads"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
     ("GET", "/problems/{code}"),

@@ -9,42 +9,17 @@ import pty
 import re
 import signal
 import subprocess
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from cli_kit import JOB_ID, LIMIT_SECONDS, SCRIPT, Shell, clean_environment, lonely_shell
+from cli_kit import JOB_ID, LIMIT_SECONDS, SCRIPT, Shell, lonely_shell
 from PIL import Image
 
 from imagequeue.client import Client
 from imagequeue.jobs import JobState
-from sandbox.stack.ports import choose_port
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[Mapping[str, Any]]:
-    """The state of a stack that `imagequeue up` runs, painting by the sandbox."""
-    folder = tmp_path_factory.mktemp("cli-stack")
-    shell = Shell(folder, clean_environment(folder / "data") | {"IMAGEQUEUE_API_PROCESSES": "1"})
-    up = shell.start("up", "--port", str(choose_port(None)), "--ready-file", "ready.json")
-    assert up.stdout
-    printed = ""
-    while "Ctrl-C stops everything" not in printed:
-        line = up.stdout.readline()
-        assert line, f"up ended: {printed}"
-        printed += line
-    yield json.loads((folder / "ready.json").read_text()) | {"data": str(folder / "data")}
-    stopped = shell("down")
-    up.communicate(timeout=LIMIT_SECONDS)
-    assert (stopped.code, up.returncode) == (0, 0)
-
-
-@pytest.fixture
-def iq(stack: Mapping[str, Any], tmp_path: Path) -> Shell:
-    """The command on the machine where the stack runs, in an empty folder."""
-    return Shell(tmp_path, clean_environment(Path(stack["data"])))
 
 
 @pytest.fixture
@@ -98,7 +73,7 @@ def test_a_long_prompt_comes_from_standard_input(iq: Shell) -> None:
     [
         (["x", "--size", "1000x1000"], ["--size: both edges must be multiples of 16; given 1000x1000"]),
         (["x", "--format", "gif", "-n", "11", "--compression", "200"], ["--format: ", "--n: ", "--compression: "]),
-        (["   "], ["PROMPT: must say what to paint"]),
+        (["   "], ["PROMPT: must not be blank"]),
         (["x", "--background", "transparent"], ["--background: gpt-image-2 does not support transparent"]),
         (["x", "-o", "a-file"], ["--output: must be a folder that can be written"]),
     ],

@@ -18,8 +18,20 @@ def alone(tmp_path: Path) -> Shell:
     return lonely_shell(tmp_path)
 
 
-@pytest.mark.parametrize("arguments", [["generate", "x"], ["jobs", "list"], ["jobs", "wait", "job_1", "-o", "out"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["generate", "x"],
+        ["jobs", "list"],
+        ["jobs", "wait", "job_1", "-o", "out"],
+        ["edit", "x", "upload:1"],
+        ["session", "start", "x", "image.png"],
+        ["session", "continue", "ses_1", "x"],
+        ["session", "list"],
+    ],
+)
 def test_without_an_api_commands_exit_with_3_and_say_how_to_start_one(alone: Shell, arguments: list[str]) -> None:
+    (alone.folder / "image.png").write_bytes(b"image")
     run = alone(*arguments)
     assert run.code == 3
     assert "`imagequeue up`" in run.err
@@ -43,11 +55,14 @@ def test_a_bad_setting_stops_a_process_with_one_line(
     assert len(run.err.splitlines()) == 1
 
 
+SESSION_COMMANDS = tuple(f"session {name}" for name in ("start", "continue", "list", "show", "fork", "end"))
 JOB_COMMANDS = ("jobs", "jobs list", "jobs show", "jobs wait", "jobs cancel")
 PROCESSES = ("up", "down", "api", "worker", "sandbox")
 
 
-@pytest.mark.parametrize("command", ["", "generate", "doctor", *JOB_COMMANDS, *PROCESSES])
+@pytest.mark.parametrize(
+    "command", ["", "generate", "edit", "session", "doctor", *SESSION_COMMANDS, *JOB_COMMANDS, *PROCESSES]
+)
 def test_the_help_of_each_command_teaches_with_an_example(alone: Shell, command: str) -> None:
     run = alone(*command.split(), "--help")
     assert run.code == 0
@@ -58,8 +73,9 @@ def test_the_version_is_the_installed_one(alone: Shell) -> None:
     assert re.fullmatch(r"imagequeue \d+\.\d+\.\d+\n", alone("--version").out)
 
 
-def test_help_imports_nothing_heavy(alone: Shell) -> None:
-    command = [sys.executable, "-X", "importtime", str(SCRIPT), "generate", "--help"]
+@pytest.mark.parametrize("named", ["generate", "edit", "session show"])
+def test_help_imports_nothing_heavy(alone: Shell, named: str) -> None:
+    command = [sys.executable, "-X", "importtime", str(SCRIPT), *named.split(), "--help"]
     run = subprocess.run(command, cwd=alone.folder, env=alone.environment, capture_output=True, text=True, check=True)
     imported = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
     assert "imagequeue.cli.main" in imported

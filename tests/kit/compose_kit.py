@@ -54,6 +54,7 @@ class ComposeService:
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str]
+    may_get: frozenset[str]  # the variables of `environment`, and those that are passed on when they are set
     healthcheck: tuple[str, ...]
     image: str
     depends_on: tuple[str, ...]
@@ -119,12 +120,13 @@ def _service(name: str, entry: Mapping[str, Any], variables: Mapping[str, str]) 
     assert {need["condition"] for need in entry.get("depends_on", {}).values()} <= {"service_healthy"}
     # A variable without a value is passed on when it is set.
     given = {key: variables.get(key) if value is None else value for key, value in entry.get("environment", {}).items()}
+    image = image_environment() if built else {}
     assert all(isinstance(value, str | None) for value in given.values()), f"{name}: quote the values of environment"
     return ComposeService(
         name=name,
         command=(*entrypoint, *entry["command"]),
-        environment=(image_environment() if built else {})
-        | {key: text for key, text in given.items() if text is not None},
+        environment=image | {key: text for key, text in given.items() if text is not None},
+        may_get=frozenset({**given, **image}),
         healthcheck=tuple(check),
         image=entry["image"],
         depends_on=tuple(entry.get("depends_on", {})),

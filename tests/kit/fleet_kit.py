@@ -23,7 +23,7 @@ from imagequeue.service import ImageQueue, open_queue
 from imagequeue.settings import Settings
 from imagequeue.store.keys import Keys
 from sandbox.stack.ports import HOST, choose_port
-from sandbox.stack.processes import Service, start_healthy, stop, wait_until
+from sandbox.stack.processes import Service, start_healthy, wait_until
 
 PATIENCE_SECONDS: Final = 30.0
 LEASE_SECONDS: Final = 2
@@ -134,9 +134,9 @@ class Fleet:
         assert wait_until(condition, PATIENCE_SECONDS)
 
     def close(self) -> None:
-        """End the workers and the door."""
-        for process in self.workers:
-            stop(process, seconds=10)
+        """End the workers, without waiting for what they do, and the door."""
+        for process in tuple(self.workers):
+            self.kill(process)
         self.queue.close()
         self.redis.close()
 

@@ -52,10 +52,12 @@ class Stack:
 
     def post_job(self, wait: int = 60, **fields: object) -> dict[str, Any]:
         """Submit a small job over HTTP and wait for it."""
-        body = {"type": "generate", "quality": "low", "output_format": "jpeg", **fields}
-        answer = httpx2.post(
-            f"{self.api_url}/v1/jobs", json=body, headers={"Prefer": f"wait={wait}"}, timeout=wait + 30
-        )
+        return self.post("/v1/jobs", wait, type="generate", **fields)
+
+    def post(self, path: str, wait: int = 60, **fields: object) -> dict[str, Any]:
+        """Submit something small over HTTP and wait for its job."""
+        body = {"quality": "low", "output_format": "jpeg", **fields}
+        answer = httpx2.post(f"{self.api_url}{path}", json=body, headers={"Prefer": f"wait={wait}"}, timeout=wait + 30)
         return cast("dict[str, Any]", answer.raise_for_status().json())
 
     def get(self, path: str) -> httpx2.Response:

@@ -1,4 +1,4 @@
-"""A seeded random walk over everything that can happen to jobs, stale holders included."""
+"""A seeded random walk over everything that can happen to jobs and edit sessions, stale holders included."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 
-from store_kit import BUSY, HOUR_MS, LONG_AGO_MS, OWNER, RESULTS, Bench, new_job
+from store_kit import BUSY, HOUR_MS, LONG_AGO_MS, OWNER, RESULTS, SUCCEEDED, Bench, new_job
+from turn_kit import be_idle, painted, turn_job
 
-from imagequeue.errors import JobFinished
+from imagequeue.errors import JobFinished, SessionClosed, SessionFull
 from imagequeue.jobs import LANES, AttemptOutcome, Claim, Job
+from imagequeue.sessions import NewSession, Session, SessionState, SessionSubmit
 from imagequeue.store.jobs import job_id_of, lease_of
 
 OWNERS = (OWNER, "owner-2")
 HOLDERS = ("holder-1", "holder-2", "holder-3")
 _RELEASES = (AttemptOutcome.BUSY, AttemptOutcome.BUSY, AttemptOutcome.UNKNOWN)
 _OPEN_JOBS = 5
+_ACTIVE_SESSIONS = 2
+_MOST_TURNS = 3
 
 
 class Walk:
@@ -25,6 +29,7 @@ class Walk:
         self._bench = bench
         self._random = random.Random(seed)
         self.jobs: list[Job] = []
+        self.sessions: dict[str, str] = {}  # and the image that each was forked from, '' for those that start afresh
         self.claims: list[Claim] = []  # all that were ever given, so that stale holders act too
         self.log: list[str] = []
 
@@ -32,6 +37,11 @@ class Walk:
         """Do one thing and note it with its answer."""
         steps: dict[Callable[[], str], int] = {
             self._submit: 3,
+            self._start_session: 2,
+            self._fork: 1,
+            self._add_turn: 6,
+            self._end_session: 1,
+            self._be_idle: 1,
             self._submit_again: 1,
             self._sent: 2,
             self._claim: 8,
@@ -59,6 +69,67 @@ class Walk:
         self.jobs.append(self._bench.store.submit(new))
         return new.id
 
+    def _start_session(self) -> str:
+        if len(self._active_sessions()) >= _ACTIVE_SESSIONS:
+            return "enough"
+        session_id = self._new_session_id("")
+        owner = self._random.choice(OWNERS)
+        new = NewSession(id=session_id, owner=owner, output_format="png")
+        return self._join(session_id, owner, SessionSubmit("start", fields=new.fields))
+
+    def _fork(self) -> str:
+        images = [session for session in self._all_sessions() if session.image]
+        if not images or len(self._active_sessions()) >= _ACTIVE_SESSIONS:
+            return "none"
+        session = self._random.choice(images)
+        image = session.image
+        assert image is not None
+        forked_from = f"{session.id}/{session.turn}"
+        new_id = self._new_session_id(image.key)
+        new = NewSession(id=new_id, owner=session.owner, output_format="png", image=image, forked_from=forked_from)
+        return self._bench.sessions.fork(new).id
+
+    def _add_turn(self) -> str:
+        """Add a turn to an active session, or, one time in ten, to any."""
+        chosen = self._active_sessions() if self._random.random() < 0.9 else self._all_sessions()
+        if not chosen:
+            return "none"
+        session = self._random.choice(chosen)
+        return self._join(session.id, session.owner, SessionSubmit("continue", HOUR_MS, _MOST_TURNS))
+
+    def _join(self, session_id: str, owner: str, joins: SessionSubmit) -> str:
+        policy = self._random.choice(("retry", "retry", "fail"))
+        fields = turn_job(session_id, id=f"job_{len(self.jobs):04}", owner=owner, on_unknown_outcome=policy)
+        try:
+            job = self._bench.store.submit(new_job(**fields), joins)
+        except (SessionClosed, SessionFull) as refusal:
+            return f"{session_id} {refusal.code}"
+        self.jobs.append(job)
+        return f"{job.id} of {session_id}"
+
+    def _end_session(self) -> str:
+        if self._random.random() < 0.5 or not (active := self._active_sessions()):
+            return "none"
+        return self._bench.sessions.end(self._random.choice(active)).id
+
+    def _be_idle(self) -> str:
+        if not (active := self._active_sessions()):
+            return "none"
+        session_id = self._random.choice(active).id
+        be_idle(self._bench, session_id)
+        return session_id
+
+    def _new_session_id(self, image: str) -> str:
+        session_id = f"ses_{len(self.sessions):03}"
+        self.sessions[session_id] = image
+        return session_id
+
+    def _all_sessions(self) -> list[Session]:
+        return [self._bench.sessions.get(session_id) for session_id in self.sessions]
+
+    def _active_sessions(self) -> list[Session]:
+        return [session for session in self._all_sessions() if session.state is SessionState.ACTIVE]
+
     def _job(self) -> Job | None:
         """An open job, or, one time in ten, any."""
         chosen = self._open_jobs() if self._random.random() < 0.9 else self.jobs
@@ -78,8 +149,9 @@ class Walk:
     def _submit_again(self) -> str:
         if not (job := self._job()):
             return "none"
-        new = new_job(id=job.id, owner=job.owner, lane=job.lane, on_unknown_outcome=job.on_unknown_outcome)
-        return self._bench.store.submit(new).state
+        same = job.model_dump(include={"id", "owner", "lane", "session_id", "request", "on_unknown_outcome"})
+        joins = SessionSubmit("continue", HOUR_MS, _MOST_TURNS) if job.session_id else None
+        return self._bench.store.submit(new_job(**same), joins).state
 
     def _sent(self) -> str:
         if not (job := self._job()):
@@ -106,8 +178,11 @@ class Walk:
         return str(self._bench.store.renew("worker-1", leases, HOUR_MS))
 
     def _finish(self) -> str:
-        claim = self._held()
-        return str(self._bench.store.finish(claim, self._random.choice(RESULTS))) if claim else "none"
+        if not (claim := self._held()):
+            return "none"
+        result = self._random.choice((SUCCEEDED, SUCCEEDED, *RESULTS))
+        image = painted(claim)[1] if claim.job.session_id and result is SUCCEEDED else None
+        return str(self._bench.store.finish(claim, result, image))
 
     def _release(self) -> str:
         if not (claim := self._held()):
@@ -118,7 +193,7 @@ class Walk:
     def _cancel(self) -> str:
         if job := self._job():
             with suppress(JobFinished):
-                return self._bench.store.cancel(job)
+                return str(self._bench.store.cancel(job))
         return "none or finished"
 
     def _lapse(self) -> str:
@@ -139,10 +214,14 @@ class Walk:
 
     def _sweep(self) -> str:
         """Sweep all that is due, and now and then something that is not."""
-        due = self._bench.store.due(0, 100)
+        due = self._bench.store.due(0, HOUR_MS, 100)
         leases = sorted(due.lapsed)
         if self.claims and self._random.random() < 0.2:
             leases.append(lease_of(self._random.choice(self.claims)))
         answers = [self._bench.store.sweep(job_id_of(lease), lease) for lease in leases]
         answers += [self._bench.store.sweep(job_id) for job_id in sorted(due.delayed)]
-        return str(answers)
+        for entry in sorted(due.halted):
+            self._bench.store.cancel_halted(entry)
+        for session_id in sorted(due.idle_sessions):
+            self._bench.sessions.expire(session_id, HOUR_MS)
+        return f"{answers} {sorted(due.halted)} {sorted(due.idle_sessions)}"

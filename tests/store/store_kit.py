@@ -11,8 +11,9 @@ from imagequeue.jobs import AttemptOutcome, Claim, Image, Job, JobError, JobStat
 from imagequeue.requests import GenerateRequest
 from imagequeue.store.connection import RedisClient
 from imagequeue.store.fleet import FleetStore
-from imagequeue.store.jobs import JobStore, lease_of
+from imagequeue.store.jobs import Due, Ending, JobStore, lease_of
 from imagequeue.store.keys import Keys
+from imagequeue.store.sessions import SessionStore
 
 OWNER: Final = "owner-1"
 HOUR_MS: Final = 3_600_000
@@ -41,6 +42,9 @@ SUCCEEDED: Final = Result(
 FAILED: Final = Result(state=JobState.FAILED, outcome=AttemptOutcome.FAILED, error=REFUSED)
 GIVEN_UP: Final = Result(state=JobState.CANCELLED, outcome=AttemptOutcome.CANCELLED)
 RESULTS: Final = (SUCCEEDED, FAILED, GIVEN_UP)
+FINISHED: Final = Ending("finished")
+TOO_LATE: Final = Ending("refused")
+NOTHING_DUE: Final = Due(unsent=(), lapsed=(), delayed=(), halted=(), idle_sessions=())
 
 
 def new_job(**changes: object) -> NewJob:
@@ -63,6 +67,7 @@ class Bench:
     raw: Any  # the same client, for the commands that the store itself has no use for
     keys: Keys
     store: JobStore
+    sessions: SessionStore
     fleet: FleetStore
 
     def submit(self, **changes: object) -> Job:
@@ -89,6 +94,10 @@ class Bench:
         self.lapse(claim)
         return self.store.sweep(claim.job.id, lease_of(claim))
 
+    def due(self, outbox_age_ms: int = 0, limit: int = 10) -> Due:
+        """What a sweep has to look at; sessions are idle after an hour."""
+        return self.store.due(outbox_age_ms, HOUR_MS, limit)
+
     def end_delay(self, job_id: str) -> None:
         """Let the time of a retry come."""
         assert job_id in self.members(self.keys.delayed)
@@ -106,6 +115,11 @@ class Bench:
     def events(self, job_id: str) -> list[str]:
         """The names of the job's events, oldest first."""
         return [fields["event"] for _, fields in self.client.xrange(self.keys.events(job_id), "-", "+")]
+
+    def last_event_data(self, job_id: str) -> object:
+        """What the job's newest event says."""
+        ((_, fields),) = self.client.xrevrange(self.keys.events(job_id), "+", "-", 1)
+        return json.loads(fields["data"])
 
     def changes(self) -> list[tuple[str, str]]:
         """Job and event of every change in the fleet, oldest first."""

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from store_kit import SUCCEEDED, Bench, BenchMaker, new_job
+from store_kit import FINISHED, SUCCEEDED, Bench, BenchMaker, new_job
 
 from imagequeue.errors import StoreUnavailable
 from imagequeue.store.connection import RedisClient, connect
 from imagequeue.store.jobs import JobStore
 from imagequeue.store.keys import Keys
+from imagequeue.store.sessions import SessionStore
 from imagequeue.waiting import ChangeReader
 from sandbox.stack.redis_server import RunningServer, start_redis
 
@@ -173,7 +174,9 @@ def test_a_change_made_before_the_reader_reconnected_is_delivered(tmp_path: Path
     told: Told = queue.SimpleQueue()
     with closing(connect(server.url)) as client:
         try:
-            bench = Bench(client, client, keys, store := JobStore(client, keys), cast("Any", None))
+            bench = Bench(
+                client, client, keys, store := JobStore(client, keys), SessionStore(client, keys), cast("Any", None)
+            )
             job = bench.submit()
             let_reader_in(client)
             reader_url = server.url.replace("redis://", "redis://reader:secret@")
@@ -187,7 +190,7 @@ def test_a_change_made_before_the_reader_reconnected_is_delivered(tmp_path: Path
                         store.get(job.id)
                     server = start_redis(tmp_path)
                     assert server.url in reader_url.replace("reader:secret@", ""), "the same port"
-                    assert store.finish(claim, SUCCEEDED)
+                    assert store.finish(claim, SUCCEEDED) == FINISHED
                     let_reader_in(client)
                     assert told.get(timeout=WAIT_SECONDS) == (job.id, "succeeded")
                 close_now(bench, reader)

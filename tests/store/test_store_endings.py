@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import pytest
-from store_kit import BUSY, FAILED, GIVEN_UP, HOUR_MS, IMAGE, REFUSED, RESULTS, SUCCEEDED, Bench, new_job
+from store_kit import (
+    BUSY,
+    FAILED,
+    FINISHED,
+    GIVEN_UP,
+    HOUR_MS,
+    IMAGE,
+    REFUSED,
+    RESULTS,
+    SUCCEEDED,
+    TOO_LATE,
+    Bench,
+    new_job,
+)
 
 from imagequeue.errors import JobFinished, JobNotFound
 from imagequeue.jobs import AttemptOutcome, Claim, Job, JobState, Result, Usage
 from imagequeue.requests import GenerateRequest
-from imagequeue.store.jobs import CANCELLED
+from imagequeue.store.jobs import CANCELLED, Ending
 
 
 @pytest.mark.parametrize("result", RESULTS, ids=lambda result: result.state)
 def test_the_holder_ends_the_job(bench: Bench, result: Result) -> None:
     claim = bench.claimed()
-    assert bench.store.finish(claim, result)
+    assert bench.store.finish(claim, result) == FINISHED
     job = bench.store.get(claim.job.id)
     assert (job.state, job.images, job.error) == (result.state, result.images, result.error)
     assert job.cost_usd_estimated == result.cost_usd_estimated
@@ -31,9 +44,9 @@ def test_the_holder_ends_the_job(bench: Bench, result: Result) -> None:
 @pytest.mark.parametrize("result", RESULTS, ids=lambda result: result.state)
 def test_a_finish_repeated_by_its_holder_is_confirmed_and_changes_nothing(bench: Bench, result: Result) -> None:
     claim = bench.claimed()
-    assert bench.store.finish(claim, result)
+    assert bench.store.finish(claim, result) == FINISHED
     before = bench.contents()
-    assert bench.store.finish(claim, result)
+    assert bench.store.finish(claim, result) == FINISHED
     assert bench.contents() == before
 
 
@@ -41,7 +54,7 @@ def test_a_finish_repeated_by_its_holder_is_confirmed_and_changes_nothing(bench:
 def test_a_finish_by_another_holder_is_refused_and_changes_nothing(bench: Bench, result: Result) -> None:
     claim = bench.claimed(holder="holder-1")
     before = bench.contents()
-    assert not bench.store.finish(Claim(job=claim.job, holder="holder-2"), result)
+    assert bench.store.finish(Claim(job=claim.job, holder="holder-2"), result) == TOO_LATE
     assert bench.contents() == before
 
 
@@ -50,11 +63,11 @@ def test_a_finish_of_an_older_attempt_is_refused_and_changes_nothing(bench: Benc
     stale = bench.claimed(holder="holder-1")
     bench.taken_back(stale)
     before = bench.contents()
-    assert not bench.store.finish(stale, result)
+    assert bench.store.finish(stale, result) == TOO_LATE
     assert bench.contents() == before
     bench.claimed(stale.job, "holder-1")  # even by a process that calls itself the same
     before = bench.contents()
-    assert not bench.store.finish(stale, result)
+    assert bench.store.finish(stale, result) == TOO_LATE
     assert bench.contents() == before
 
 
@@ -92,6 +105,9 @@ def test_a_release_delays_the_job_and_keeps_its_place(bench: Bench) -> None:
     assert attempt.ended is not None
     assert job.not_before == attempt.ended + HOUR_MS
     assert bench.members(bench.keys.delayed) == {job.id: job.not_before}
+    assert bench.changes()[-1] == (job.id, "queued")
+    data = {"state": "queued", "attempt": 1, "at": attempt.ended, "not_before": job.not_before}
+    assert bench.last_event_data(job.id) == data
     assert job.id not in bench.members(bench.keys.outbox)
     assert bench.members(bench.keys.leases) == {}
     assert bench.indexed_as(job.id) == [JobState.QUEUED]
@@ -108,10 +124,20 @@ def test_a_release_repeated_by_its_holder_is_confirmed_and_changes_nothing(bench
 def test_a_release_by_a_stale_holder_is_refused_and_changes_nothing(bench: Bench) -> None:
     stale = bench.claimed(holder="holder-1")
     bench.taken_back(stale)
-    for claim in (None, bench.claimed(stale.job, "holder-2")):
-        before = bench.contents()
-        assert bench.released(stale) == "refused", claim
-        assert bench.contents() == before
+    before = bench.contents()
+    assert bench.released(stale) == "refused"
+    assert bench.contents() == before
+    bench.claimed(stale.job, "holder-1")  # even by a process that calls itself the same
+    before = bench.contents()
+    assert bench.released(stale) == "refused"
+    assert bench.contents() == before
+
+
+def test_a_release_by_another_holder_is_refused_and_changes_nothing(bench: Bench) -> None:
+    claim = bench.claimed(holder="holder-1")
+    before = bench.contents()
+    assert bench.released(Claim(job=claim.job, holder="holder-2")) == "refused"
+    assert bench.contents() == before
 
 
 def test_released_unknown_outcomes_are_counted_with_the_swept_ones(bench: Bench) -> None:
@@ -143,7 +169,7 @@ def test_a_release_gives_way_to_a_cancel(bench: Bench) -> None:
     before = bench.contents()
     assert bench.released(claim) == "cancelled"
     assert bench.contents() == before
-    assert bench.store.finish(claim, GIVEN_UP)
+    assert bench.store.finish(claim, GIVEN_UP) == FINISHED
 
 
 @pytest.mark.parametrize("delay_ms", [None, HOUR_MS], ids=["never claimed", "waiting for its retry"])
@@ -151,7 +177,7 @@ def test_a_queued_job_is_cancelled_at_once(bench: Bench, delay_ms: int | None) -
     job = bench.submit()
     if delay_ms:
         bench.released(bench.claimed(job), delay_ms)
-    assert bench.store.cancel(job) == "cancelled"
+    assert bench.store.cancel(job) == Ending("cancelled")
     cancelled = bench.store.get(job.id)
     assert (cancelled.state, cancelled.error, cancelled.not_before) == (JobState.CANCELLED, CANCELLED, None)
     assert cancelled.finished_at is not None
@@ -160,7 +186,7 @@ def test_a_queued_job_is_cancelled_at_once(bench: Bench, delay_ms: int | None) -
         assert bench.members(key) == {}
     assert bench.events(job.id)[-1] == "cancelled"
     before = bench.contents()
-    assert bench.store.cancel(job) == "cancelled", "a repetition is confirmed"
+    assert bench.store.cancel(job) == Ending("cancelled"), "a repetition is confirmed"
     assert bench.contents() == before
 
 
@@ -169,19 +195,19 @@ def test_the_last_holder_of_a_job_cancelled_while_queued_has_no_say_in_it(bench:
     bench.released(claim, HOUR_MS)
     bench.store.cancel(claim.job)
     before = bench.contents()
-    assert [bench.store.finish(claim, result) for result in RESULTS] == [False, False, False]
+    assert [bench.store.finish(claim, result) for result in RESULTS] == [TOO_LATE] * 3
     assert bench.released(claim) == "refused"
     assert bench.contents() == before
 
 
 def test_a_running_job_is_asked_to_stop_once(bench: Bench) -> None:
     claim = bench.claimed()
-    assert bench.store.cancel(claim.job) == "requested"
+    assert bench.store.cancel(claim.job) == Ending("requested")
     job = bench.store.get(claim.job.id)
     assert (job.state, job.cancel_requested) == (JobState.RUNNING, True)
     assert bench.events(job.id)[-1] == "cancel_requested"
     before = bench.contents()
-    assert bench.store.cancel(claim.job) == "requested"
+    assert bench.store.cancel(claim.job) == Ending("requested")
     assert bench.contents() == before
 
 
@@ -189,7 +215,7 @@ def test_a_running_job_is_asked_to_stop_once(bench: Bench) -> None:
 def test_a_job_that_ended_before_its_cancel_arrived_keeps_its_result(bench: Bench, result: Result) -> None:
     claim = bench.claimed()
     bench.store.cancel(claim.job)
-    assert bench.store.finish(claim, result)
+    assert bench.store.finish(claim, result) == FINISHED
     with pytest.raises(JobFinished, match=result.state):
         bench.store.cancel(claim.job)
     job = bench.store.get(claim.job.id)
@@ -222,7 +248,10 @@ def test_half_an_emoji_in_a_provider_s_text_does_not_keep_a_job_from_ending(benc
     error = REFUSED.model_copy(update={"message": text})
     assert bench.released(claim) == "released"
     claim = bench.claimed(claim.job)
-    assert bench.store.finish(claim, FAILED.model_copy(update={"error": error, "request_id": text, "notes": (text,)}))
+    assert (
+        bench.store.finish(claim, FAILED.model_copy(update={"error": error, "request_id": text, "notes": (text,)}))
+        == FINISHED
+    )
     job = bench.store.get(claim.job.id)
     shown = "Your prompt ? was refused"
     assert job.error is not None

@@ -10,8 +10,9 @@ from store_kit import Bench, BenchMaker, without_times
 
 from imagequeue.jobs import LANES, Attempt, AttemptOutcome, JobState
 from imagequeue.store.job_codec import job_from_hash
+from imagequeue.store.jobs import job_id_of
 
-STEPS = 400
+STEPS = 500
 SEEDS = (1, 2, 3, 4)
 Hash = dict[str, str]
 
@@ -30,11 +31,17 @@ EDGES = {
 def test_the_invariants_hold_after_every_step(bench: Bench, seed: int) -> None:
     walk = Walk(bench, seed)
     hashes: dict[str, Hash] = {}
+    sessions_before: dict[str, Hash] = {}
     for number in range(STEPS):
         walk.step()
         before, hashes = hashes, {job.id: bench.fields(job.id) for job in walk.jobs}
         try:
+            sessions = {session_id: session_hash(bench, session_id) for session_id in walk.sessions}
             check_sets(bench, hashes)
+            for session_id, session in sessions.items():
+                check_session(bench, session_id, session, hashes, forked_from=walk.sessions[session_id])
+                check_session_transition(sessions_before.get(session_id, {}), session)
+            sessions_before = sessions
             for job_id, fields in hashes.items():
                 check_record(bench, fields)
                 if job_id in before:
@@ -44,20 +51,28 @@ def test_the_invariants_hold_after_every_step(bench: Bench, seed: int) -> None:
             raise AssertionError(f"seed {seed}, step {number}; the last steps:\n{steps}\n{error}") from error
     ends = {fields["state"] for fields in hashes.values()}
     assert ends >= {"succeeded", "failed", "cancelled"}, "the walk reached every end"
+    turns = {fields["state"] for fields in hashes.values() if fields["type"] == "turn"}
+    assert turns >= {"succeeded", "failed", "cancelled"}, "with turns too"
+    assert max(int(session.get("turn", 0)) for session in sessions_before.values()) > 1, "a session went on"
 
 
 def check_sets(bench: Bench, hashes: dict[str, Hash]) -> None:
     """Each set holds exactly the jobs whose record says so."""
     keys = bench.keys
     by_state = {state: {name for name, job in hashes.items() if job["state"] == state} for state in JobState}
+    halted = {job_id_of(entry) for entry in bench.store.halted()}
     for lane in LANES:
-        places = {name: job["place"] for name, job in hashes.items() if job["lane"] == lane and queued(job)}
-        assert bench.members(keys.waiting(lane)) == {name: float(place) for name, place in places.items()}
+        in_lane = {name: job for name, job in hashes.items() if job["lane"] == lane and queued(job)}
+        places = {name: float(job["place"]) for name, job in in_lane.items() if may_run(bench, job)}
+        waiting = bench.members(keys.waiting(lane))
+        assert {name: place for name, place in waiting.items() if name not in halted} == places
+        assert all(left_by_a_closed_session(bench, hashes[name]) for name in set(waiting) & halted)
     for owner in OWNERS:
         own = {name for name, job in hashes.items() if job["owner"] == owner}
         assert set(bench.members(keys.index(owner, None))) == own
         for state, names in by_state.items():
             assert set(bench.members(keys.index(owner, state))) == names & own, (owner, state)
+    assert {hashes[name]["state"] for name in halted} <= {"queued", "cancelled"}
     running = {name: job for name, job in hashes.items() if job["state"] == "running"}
     leases = {f"{name}:{job['attempt']}:{job['holder']}" for name, job in running.items()}
     assert set(bench.members(keys.leases)) == leases
@@ -70,6 +85,56 @@ def check_sets(bench: Bench, hashes: dict[str, Hash]) -> None:
 def queued(fields: Hash) -> bool:
     """Whether the record says that the job waits."""
     return fields["state"] == JobState.QUEUED
+
+
+def may_run(bench: Bench, fields: Hash) -> bool:
+    """Whether a queued job belongs in the queue: of a session's turns only the first does."""
+    session_id = fields.get("session_id")
+    return not session_id or list(bench.members(bench.keys.turns(session_id)))[:1] == [fields["id"]]
+
+
+def left_by_a_closed_session(bench: Bench, fields: Hash) -> bool:
+    """Whether a halted job was the next of a session that was closed: it leaves the queue when it is cancelled."""
+    return session_hash(bench, fields["session_id"])["state"] == "ended"
+
+
+def session_hash(bench: Bench, session_id: str) -> Hash:
+    """The session's whole hash."""
+    return bench.client.hgetall(bench.keys.session(session_id))
+
+
+def check_session(bench: Bench, session_id: str, session: Hash, hashes: dict[str, Hash], *, forked_from: str) -> None:
+    """The session agrees with its jobs."""
+    jobs = {name: job for name, job in hashes.items() if job.get("session_id") == session_id}
+    halted = {job_id_of(entry) for entry in bench.store.halted()}
+    open_jobs = {name: job for name, job in jobs.items() if not JobState(job["state"]).terminal and name not in halted}
+    turns = bench.members(bench.keys.turns(session_id))
+    assert turns == {name: float(job["place"]) for name, job in open_jobs.items()}
+    assert bench.members(bench.keys.history(session_id)) == {name: float(job["turn"]) for name, job in jobs.items()}
+    by_place = sorted(jobs.values(), key=lambda job: int(job["place"]))
+    assert [int(job["turn"]) for job in by_place] == list(range(1, int(session.get("submitted", 0)) + 1))
+    running = [name for name, job in jobs.items() if job["state"] == "running"]
+    assert running in ([], list(turns)[:1]), "only the first runs"
+    locks = [f"{name}:{jobs[name]['attempt']}" for name in running]
+    assert [session[name] for name in ("turn_lock",) if name in session] == locks
+    good = [job for job in by_place if job["state"] == "succeeded"]
+    image = json.loads(session["image"])["key"] if "image" in session else ""
+    assert image == (f"{good[-1]['id']}/{good[-1]['attempt']}" if good else forked_from)
+    assert session.get("turn", "0") == (good[-1]["turn"] if good else "0")
+    if session["state"] != "active":
+        assert len(turns) <= 1, "at most the turn that ran goes on"
+    elif not image:
+        assert turns, "a session that can never have an image is ended"
+
+
+def check_session_transition(before: Hash, after: Hash) -> None:
+    """A session that was closed stays so, and what is fixed stays fixed."""
+    if before.get("state") in ("ended", "expired"):
+        assert after["state"] == before["state"]
+    for name in ("id", "owner", "created_at", "forked_from"):
+        assert not before or after.get(name) == before.get(name)
+    assert int(after.get("submitted", 0)) >= int(before.get("submitted", 0))
+    assert int(after.get("turn", 0)) >= int(before.get("turn", 0))
 
 
 def check_record(bench: Bench, fields: Hash) -> None:
@@ -105,6 +170,8 @@ def check_transition(before: Hash, after: Hash) -> None:
     assert JobState(after["state"]) in EDGES[state], f"{before['id']}: {state} to {after['state']}"
     for name in ("id", "created_at", "place", "owner", "lane", "request", "fingerprint", "estimate"):
         assert after[name] == before[name]
+    for name in ("session_id", "turn"):
+        assert after.get(name) == before.get(name)
     assert int(after["attempt"]) - int(before["attempt"]) in (0, 1)
     for name, value in before.items():
         if name.startswith("attempt:") and json.loads(value).get("ended"):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 from store_kit import BUSY, HOUR_MS, IMAGE, OWNER, SUCCEEDED, Bench, new_job
+from turn_kit import start_session
 
 from imagequeue.jobs import Applied, AttemptOutcome, Image, Job, JobState, Lane, Usage
-from imagequeue.requests import GenerateRequest
+from imagequeue.requests import GenerateRequest, ignored_settings
 from imagequeue.store.job_codec import job_from_hash, new_job_fields, result_fields
 
 FULL_REQUEST = GenerateRequest(
@@ -103,6 +104,17 @@ def test_many_jobs_come_in_the_order_asked_for_and_missing_ones_are_left_out(ben
     assert bench.store.get_many([]) == []
 
 
+def test_jobs_are_found_by_state_and_type_in_the_order_asked_for(bench: Bench) -> None:
+    _, (turn,) = start_session(bench)
+    queued, running = bench.submit(), bench.submit()
+    bench.claimed(running)
+    ids = [running.id, turn.id, queued.id]
+    assert bench.store.matching(ids, None, "generate") == [running.id, queued.id]
+    assert bench.store.matching(ids, JobState.QUEUED, None) == [turn.id, queued.id]
+    assert bench.store.matching(ids, JobState.QUEUED, "turn") == [turn.id]
+    assert bench.store.matching(["job_missing"], JobState.QUEUED, None) == []
+
+
 def test_a_job_comes_back_from_redis_as_it_was_written(bench: Bench) -> None:
     new = new_job(request=FULL_REQUEST, lane="batch", on_unknown_outcome="fail")
     claim = bench.claimed(bench.store.submit(new), "holder-1")
@@ -148,7 +160,11 @@ def test_the_codec_loses_nothing_of_a_new_job(request_: GenerateRequest) -> None
     job = job_from_hash({**new_job_fields(new), "id": new.id, "state": "queued", "created_at": "1", "place": "7"})
     shared = set(type(new).model_fields) & set(Job.model_fields)
     assert job.model_dump(include=shared) == new.model_dump(include=shared)
-    assert (job.fingerprint, job.estimate, job.notes) == (new.fingerprint, new.estimate, tuple(request_.notes()))
+    assert (job.fingerprint, job.estimate, job.notes) == (
+        new.fingerprint,
+        new.estimate,
+        tuple(ignored_settings(request_)),
+    )
 
 
 def test_result_fields_leave_out_what_has_no_value() -> None:

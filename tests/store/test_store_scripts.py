@@ -16,16 +16,33 @@ STORE = Path(imagequeue.store.__path__[0])
 FILES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((STORE / "scripts").glob("*.lua"))}
 LIBRARY = FILES.pop("_lib")
 KEYS = Keys("p:")
-SUPPLIED = {*KEYS.for_job("job", "owner", "batch"), *KEYS.for_fleet(), "index_final"}
+SUPPLIED = {*KEYS.for_job("job", "owner", "batch", "session"), *KEYS.for_fleet(), "index_final"}
 
 HEADER = re.compile(
-    r"(?P<purpose>-- [A-Z][^\n]+\.\n)-- KEYS: [^\n]+\n-- ARGV: [^\n]+\n-- Returns: (?P<returns>[^\n]+)\n"
+    r"-- [A-Z][^\n]*(?:\n-- [^\n]+)*?\.\n-- KEYS: [^\n]+\n-- ARGV: (?P<arguments>[^\n]+)\n"
+    r"-- Returns: (?P<returns>[^\n]+(?:\n--   [^\n]+)*)\n(?!--)"
 )
 KEYS_LOCAL = re.compile(r"local ([\w,\s]+?)\s*=\s*(?:unpack\(KEYS\)|KEYS\[1\])")
 PARAMETERS = re.compile(r"local function \w+\(([^)]*)\)")
+LIBRARY_FUNCTIONS = {
+    name: [part.strip() for part in given.split(",") if part.strip()]
+    for name, given in re.findall(r"^local function (\w+)\(([^)]*)\)", LIBRARY, re.M)
+}
+SESSION_HELPERS = {
+    "promote_turn": ["turns", "waiting", "outbox"],
+    "halt_turns": ["turns", "halted"],
+    "leave_session": ["session", "turns", "halted", "waiting", "outbox"],
+}
+HELPERS = {
+    "record_event": ["events", "changes"],
+    "move_index": ["from", "to"],
+    "patch_attempt": ["job"],
+    **SESSION_HELPERS,
+}
 LOCAL_NAMES = re.compile(
     r"local (?!function)([\w, \n]+?)\s*(?:=|$)|\bfor ([\w, ]+) (?:in|=)|local function (\w+)\(", re.M
 )
+LOCAL_LIST = re.compile(r"\blocal [\w, \n]+=(?!=)")
 ASSIGNED = re.compile(r"^\s*(?!local |for )([A-Za-z_][\w, ]*?)\s*=(?!=)", re.M)
 FIRST_ARGUMENT = re.compile(r"redis\.call\(\s*'(\w+)'\s*(?:,\s*([^,)]+))?")
 
@@ -68,10 +85,10 @@ def test_every_key_is_used_and_supplied(name: str) -> None:
 def test_the_header_lists_every_answer(name: str) -> None:
     header = HEADER.match(FILES[name])
     assert header
-    promised = set(re.findall(r"'(\w+)'", header["returns"]))
+    promised, given = (set(re.findall(r"'(\w+)'", header[part])) for part in ("returns", "arguments"))
     code = code_of(FILES[name])
     assert set(re.findall(r"\breturn \{?'(\w+)'", code)) <= promised
-    assert promised <= set(re.findall(r"'(\w+)'", code))
+    assert promised <= set(re.findall(r"'(\w+)'", code)) | given
 
 
 @pytest.mark.parametrize("name", [*FILES, "_lib"])
@@ -80,7 +97,7 @@ def test_no_script_sets_a_global(name: str) -> None:
     known = parameters_in(code)
     for groups in LOCAL_NAMES.findall(code):
         known.update(part for group in groups for part in names_in(group))
-    assigned = [part for found in ASSIGNED.findall(code) for part in names_in(found)]
+    assigned = [part for found in ASSIGNED.findall(LOCAL_LIST.sub("", code)) for part in names_in(found)]
     assert set(assigned) <= known
     assert not re.search(r"^\s*function ", code, re.M)
     assert not re.search(r"\b(_G|rawset|setfenv)\b", code)
@@ -98,13 +115,17 @@ def test_no_key_is_built_inside_lua(name: str) -> None:
         assert command == "TIME" or key in allowed, (command, key)
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_helpers_are_given_keys_not_texts(name: str) -> None:
-    code = code_of(FILES[name])
-    allowed = parameters_in(code) | set(source(name).key_names)
-    for count, helper in ((2, "record_event"), (2, "move_index"), (1, "patch_attempt")):
-        for arguments in re.findall(rf"\b{helper}\(([^)]*)", code):
-            assert set(names_in(arguments)[:count]) <= allowed
+@pytest.mark.parametrize("name", [*FILES, "_lib"])
+def test_helpers_are_given_the_keys_that_they_name(name: str) -> None:
+    """Keys are found by name: a script that swapped two would have to rename them."""
+    code = code_of(FILES.get(name, LIBRARY))
+    allowed = parameters_in(code) | (set(source(name).key_names) if name in FILES else set[str]())
+    for helper, takes in HELPERS.items():
+        for arguments in re.findall(rf"(?<!function )\b{helper}\(([^)]*)", code):
+            given = names_in(arguments)
+            assert set(given[: len(takes)]) <= allowed
+            if helper in SESSION_HELPERS:
+                assert given[: len(takes)] == takes
 
 
 def test_every_script_is_used_and_every_used_script_exists() -> None:
@@ -113,9 +134,14 @@ def test_every_script_is_used_and_every_used_script_exists() -> None:
 
 
 def test_every_helper_is_used() -> None:
-    scripts = "".join(map(code_of, FILES.values()))
+    code = "".join(map(code_of, [LIBRARY, *FILES.values()]))
     for helper in re.findall(r"local function (\w+)\(", LIBRARY):
-        assert re.search(rf"\b{helper}\(", scripts), helper
+        assert re.search(rf"(?<!function )\b{helper}\(", code), helper
+
+
+def test_every_helper_that_takes_keys_is_checked() -> None:
+    takes_keys = {name for name, given in LIBRARY_FUNCTIONS.items() if set(given) & {*SUPPLIED, "from"}}
+    assert takes_keys == set(HELPERS)
 
 
 def test_scripts_know_no_clock_but_that_of_redis() -> None:
@@ -129,7 +155,7 @@ def test_a_script_without_a_header_is_refused() -> None:
 
 
 def test_all_keys_lie_under_the_prefix_and_are_distinct() -> None:
-    job, fleet = KEYS.for_job("job_1", "owner", "batch"), KEYS.for_fleet()
+    job, fleet = KEYS.for_job("job_1", "owner", "batch", "ses_1"), KEYS.for_fleet()
     singles = (KEYS.workers, KEYS.sweeper, KEYS.probe("n"), KEYS.waiting("interactive"))
     spelled = {*job.values(), *fleet.values(), *singles}
     assert all(key.startswith("p:") for key in spelled)

@@ -83,6 +83,7 @@ def test_a_claim_takes_the_job_out_of_the_queue_and_gives_a_lease(bench: Bench) 
     assert attempt.started == claim.job.started_at
     assert bench.members(bench.keys.leases) == {lease_of(claim): attempt.started + HOUR_MS}
     assert bench.events(job.id) == ["queued", "running"]
+    assert bench.last_event_data(job.id) == {"state": "running", "attempt": 1, "at": attempt.started}
 
 
 def test_a_lease_names_its_job(bench: Bench) -> None:
@@ -184,7 +185,7 @@ def test_renew_prolongs_the_leases_that_are_held(bench: Bench) -> None:
     bench.lapse(claim)
     assert bench.store.renew("worker-1", [lease_of(claim)], HOUR_MS) == []
     assert bench.members(bench.keys.leases)[lease_of(claim)] > LONG_AGO_MS + HOUR_MS
-    assert bench.store.due(0, 10).lapsed == ()
+    assert bench.due().lapsed == ()
 
 
 def test_renew_reports_lost_leases_and_does_not_revive_them(bench: Bench) -> None:
@@ -203,6 +204,13 @@ def test_renew_shows_that_the_worker_lives_until_it_leaves(bench: Bench) -> None
     assert set(bench.members(bench.keys.workers)) == {"worker-1", "worker-2"}, "a worker silent for a day is forgotten"
     bench.fleet.worker_left("worker-1")
     assert bench.fleet.live_workers(HOUR_MS) == ["worker-2"]
+
+
+def test_the_responses_route_is_remembered_for_a_time(bench: Bench) -> None:
+    assert bench.fleet.edit_route() == "direct"
+    bench.fleet.remember_responses_route(HOUR_MS)
+    assert bench.fleet.edit_route() == "responses"
+    assert 0 < bench.raw.pttl(bench.keys.edit_route) <= HOUR_MS
 
 
 def test_one_process_sweeps_at_a_time(bench: Bench) -> None:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from store_kit import HOUR_MS, LONG_AGO_MS, SUCCEEDED, Bench, new_job
+from store_kit import FINISHED, HOUR_MS, LONG_AGO_MS, NOTHING_DUE, SUCCEEDED, Bench, new_job
 
 from imagequeue.jobs import AttemptOutcome, JobState
-from imagequeue.store.jobs import CANCELLED, MAX_LOSSES, OUTCOME_UNKNOWN, WORKER_LOST, Due, job_id_of, lease_of
-
-NOTHING_DUE = Due(unsent=(), lapsed=(), delayed=())
+from imagequeue.store.jobs import CANCELLED, OUTCOME_UNKNOWN, WORKER_LOST, RetryLimits, job_id_of, lease_of
 
 
 def test_what_is_new_held_or_waiting_for_its_time_is_not_due(bench: Bench) -> None:
     bench.submit()
     bench.claimed()
     bench.released(bench.claimed(), HOUR_MS)
-    assert bench.store.due(HOUR_MS, 10) == NOTHING_DUE
+    assert bench.due(HOUR_MS) == NOTHING_DUE
 
 
 def test_due_lists_the_unsent_the_lapsed_and_the_delayed(bench: Bench) -> None:
@@ -25,7 +25,9 @@ def test_due_lists_the_unsent_the_lapsed_and_the_delayed(bench: Bench) -> None:
     delayed = bench.claimed()
     bench.released(delayed, HOUR_MS)
     bench.end_delay(delayed.job.id)
-    assert bench.store.due(0, 10) == Due(unsent=(unsent.id,), lapsed=(lease_of(lapsed),), delayed=(delayed.job.id,))
+    assert bench.due() == replace(
+        NOTHING_DUE, unsent=(unsent.id,), lapsed=(lease_of(lapsed),), delayed=(delayed.job.id,)
+    )
 
 
 def test_due_gives_the_oldest_first_up_to_its_limit(bench: Bench) -> None:
@@ -33,7 +35,7 @@ def test_due_gives_the_oldest_first_up_to_its_limit(bench: Bench) -> None:
     for age, job_id in enumerate(reversed(ids)):
         bench.store.submit(new_job(id=job_id))
         bench.raw.zadd(bench.keys.outbox, {job_id: LONG_AGO_MS + 10 - age})
-    assert bench.store.due(0, 3).unsent == tuple(ids[:3])
+    assert bench.due(limit=3).unsent == tuple(ids[:3])
 
 
 def test_a_sweep_of_a_held_lease_changes_nothing(bench: Bench) -> None:
@@ -53,7 +55,8 @@ def test_a_job_lost_before_its_call_returns_to_its_place_in_the_queue(bench: Ben
     assert attempt.ended is not None
     assert job.possible_extra_cost_usd == 0
     assert [bench.store.position(bench.store.get(other.id)) for other in (first, second)] == [1, 2]
-    assert first.id in bench.store.due(0, 10).unsent, "it needs a new message"
+    assert bench.indexed_as(first.id) == [JobState.QUEUED]
+    assert first.id in bench.due().unsent, "it needs a new message"
     assert bench.members(bench.keys.leases) == {}
     assert bench.events(first.id) == ["queued", "running", "queued"]
     assert bench.claimed(job, "holder-2").attempt == 2
@@ -89,8 +92,8 @@ def test_with_the_policy_fail_a_job_lost_before_its_call_is_queued_again(bench: 
 
 def test_a_job_that_lost_too_many_workers_fails_as_their_likely_killer(bench: Bench) -> None:
     job = bench.submit()
-    answers = [bench.taken_back(bench.claimed(job, f"holder-{number}")) for number in range(MAX_LOSSES)]
-    assert answers == ["queued"] * (MAX_LOSSES - 1) + ["failed"]
+    answers = [bench.taken_back(bench.claimed(job, f"holder-{number}")) for number in range(RetryLimits().losses)]
+    assert answers == ["queued"] * (RetryLimits().losses - 1) + ["failed"]
     job = bench.store.get(job.id)
     assert (job.state, job.error) == (JobState.FAILED, WORKER_LOST)
     assert bench.indexed_as(job.id) == [JobState.FAILED]
@@ -98,7 +101,7 @@ def test_a_job_that_lost_too_many_workers_fails_as_their_likely_killer(bench: Be
 
 def test_releases_do_not_count_as_losses(bench: Bench) -> None:
     job = bench.submit()
-    for number in range(2 * MAX_LOSSES):
+    for number in range(2 * RetryLimits().losses):
         bench.released(bench.claimed(job, f"holder-{number}"))
     assert bench.taken_back(bench.claimed(job)) == "queued"
 
@@ -132,7 +135,7 @@ def test_a_stale_lease_of_an_older_attempt_is_dropped_and_the_current_one_stays(
     bench.raw.zadd(bench.keys.leases, {lease_of(stale): LONG_AGO_MS})
     assert bench.store.sweep(stale.job.id, lease_of(stale)) == "nothing"
     assert bench.contents() == before
-    assert bench.store.finish(current, SUCCEEDED)
+    assert bench.store.finish(current, SUCCEEDED) == FINISHED
 
 
 def test_a_delay_that_is_over_puts_the_job_into_the_outbox_once(bench: Bench) -> None:
@@ -143,7 +146,7 @@ def test_a_delay_that_is_over_puts_the_job_into_the_outbox_once(bench: Bench) ->
     assert bench.contents() == before
     bench.end_delay(claim.job.id)
     assert bench.store.sweep(claim.job.id) == "queued"
-    assert bench.store.due(0, 10) == Due(unsent=(claim.job.id,), lapsed=(), delayed=())
+    assert bench.due() == replace(NOTHING_DUE, unsent=(claim.job.id,))
     assert bench.store.sweep(claim.job.id) == "nothing"
     assert bench.store.get(claim.job.id).state is JobState.QUEUED
 
@@ -154,8 +157,8 @@ def test_traces_of_a_job_that_is_gone_are_cleared(bench: Bench) -> None:
     bench.released(delayed, HOUR_MS)
     bench.end_delay(delayed.job.id)
     bench.raw.delete(bench.keys.job(claim.job.id), bench.keys.job(delayed.job.id))
-    for lease in bench.store.due(0, 10).lapsed:
+    for lease in bench.due().lapsed:
         assert bench.store.sweep(job_id_of(lease), lease) == "nothing"
-    for job_id in bench.store.due(0, 10).delayed:
+    for job_id in bench.due().delayed:
         assert bench.store.sweep(job_id) == "nothing"
-    assert bench.store.due(0, 10) == NOTHING_DUE
+    assert bench.due() == NOTHING_DUE

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
+from picture_kit import jpeg, png, webp
 
 from imagequeue.errors import BadOutput
-from worker.answers import Answer, AnswerSplitter
+from worker.answers import Answer, AnswerSplitter, ImageKey
 
 IMAGES = (bytes(range(190, 256)), b"\xff\xfe\xfd" * 11 + b"\x00", b"one")
 BODY: Mapping[str, object] = {
@@ -33,9 +34,9 @@ SHAPES = {
 }
 
 
-def split(folder: Path, chunks: Iterable[bytes]) -> Answer:
+def split(folder: Path, chunks: Iterable[bytes], key: ImageKey = "b64_json") -> Answer:
     """Feed all chunks and finish."""
-    splitter = AnswerSplitter(folder)
+    splitter = AnswerSplitter(folder, key)
     try:
         for chunk in chunks:
             splitter.feed(chunk)
@@ -180,3 +181,42 @@ def test_memory_does_not_grow_with_the_size_of_the_answer(tmp_path: Path) -> Non
         tracemalloc.stop()
     assert answer.files[0].stat().st_size == 120 * 196_608, "about 30 MB of base64"
     assert peak < 4_000_000
+
+
+PAINTED = {"PNG": png(), "JPEG": jpeg(), "WebP": webp()}
+"""Image files, as the Responses API gives them under `result`."""
+
+
+def responses_body(results: Iterable[object]) -> dict[str, object]:
+    """An answer of the Responses API, with a text and a tool that use the word too."""
+    calls = [{"type": "image_generation_call", "result": result, "status": "completed"} for result in results]
+    words = [{"type": "message", "result": "ok", "text": '"result": "iVBORw0KGgo'}, {"result": {"result": "/9k="}}]
+    return {"output": [words[0], *calls, words[1]], "usage": {"output_tokens": 6}}
+
+
+@pytest.mark.parametrize("escaped", [False, True])
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", " :\n ")])
+def test_only_image_files_are_taken_out_of_results_wherever_the_answer_is_cut(
+    tmp_path: Path, separators: tuple[str, str], escaped: bool
+) -> None:
+    encoded = [base64.b64encode(image).decode() for image in PAINTED.values()]
+    data = json.dumps(responses_body(encoded), separators=separators).encode()
+    data = data.replace(b"/", b"\\/") if escaped else data
+    for size in (*range(1, 100), len(data)):
+        answer = split(tmp_path, pieces(data, size), "result")
+        assert [file.read_bytes() for file in answer.files] == list(PAINTED.values())
+        assert answer.body == responses_body([""] * 3)
+
+
+@pytest.mark.parametrize("result", [None, "", "*** this is not base64 ***", "bm90IGFuIGltYWdl", 7])
+@pytest.mark.parametrize("size", [1, 1000])
+def test_results_that_are_no_image_files_stay_in_the_text(tmp_path: Path, result: object, size: int) -> None:
+    body = responses_body([result])
+    answer = split(tmp_path, pieces(json.dumps(body).encode(), size), "result")
+    assert (answer.body, answer.files) == (body, ())
+
+
+def test_an_image_file_in_results_that_breaks_off_is_refused(tmp_path: Path) -> None:
+    broken = base64.b64encode(PAINTED["PNG"]).decode()[:40] + "***"
+    with pytest.raises(BadOutput, match="Image 0 in OpenAI's answer is not base64"):
+        split(tmp_path, [json.dumps(responses_body([broken])).encode()], "result")

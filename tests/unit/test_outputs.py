@@ -20,9 +20,14 @@ from imagequeue.settings import Settings
 from sandbox.stack.ports import HOST, choose_port
 from sandbox.stack.s3_server import start_s3
 from worker.openai_images import Painted
-from worker.outputs import PREVIEW_EDGE, OutputStore, Verified, verify
+from worker.outputs import PREVIEW_EDGE, OutputStore, Stored, Verified, verify
 
 SIZE = (1024, 640)
+
+
+def keep(objects: ObjectStore, job: Job, painted: Painted) -> Stored:
+    """Store an answer as the worker does for a job of its own."""
+    return OutputStore(objects).store(job, painted, job.request.output_format or "png")
 
 
 def encoded(form: str, mode: str = "RGB", size: tuple[int, int] = SIZE, **options: Any) -> bytes:
@@ -199,7 +204,7 @@ def test_originals_are_stored_byte_for_byte_with_preview_and_sidecar(
 ) -> None:
     contents = encoded("PNG"), encoded("PNG", "RGBA")
     job = claimed(n=2, size="1024x640", filename_prefix="Hero Banner")
-    stored = OutputStore(objects).store(job, painted(*contents))
+    stored = keep(objects, job, painted(*contents))
     assert stored.notes == ()
     for index, (image, content) in enumerate(zip(stored.images, contents, strict=True)):
         assert objects.get_bytes(image.key) == content
@@ -220,7 +225,7 @@ def test_originals_are_stored_byte_for_byte_with_preview_and_sidecar(
 def test_keys_and_file_names_carry_the_format_that_came(
     objects: ObjectStore, painted: Callable[..., Painted], form: str, extension: str
 ) -> None:
-    (image,) = OutputStore(objects).store(claimed(output_format=form.lower()), painted(encoded(form))).images
+    (image,) = keep(objects, claimed(output_format=form.lower()), painted(encoded(form))).images
     assert image.key.endswith(f"/0.{extension}")
     assert image.filename.endswith(f"-0.{extension}")
     assert image.mime_type == f"image/{form.lower()}"
@@ -248,7 +253,7 @@ def test_what_is_not_as_asked_is_kept_and_said(
     contents: tuple[bytes, ...],
     notes: tuple[str, ...],
 ) -> None:
-    stored = OutputStore(objects).store(claimed(**request_fields), painted(*contents))
+    stored = keep(objects, claimed(**request_fields), painted(*contents))
     assert stored.notes == notes
     assert [objects.get_bytes(image.key) for image in stored.images] == list(contents)
 
@@ -257,7 +262,7 @@ def test_a_damaged_image_among_good_ones_is_left_out_and_named(
     objects: ObjectStore, painted: Callable[..., Painted]
 ) -> None:
     good = encoded("PNG")
-    stored = OutputStore(objects).store(claimed(n=3), painted(good, b"damaged", good))
+    stored = keep(objects, claimed(n=3), painted(good, b"damaged", good))
     assert [image.index for image in stored.images] == [0, 1]
     assert [objects.get_bytes(image.key) for image in stored.images] == [good, good]
     assert stored.notes[0].startswith("Output 1 is not a usable image")
@@ -269,15 +274,15 @@ def test_an_answer_without_a_usable_image_is_a_bad_output(
     objects: ObjectStore, painted: Callable[..., Painted], contents: tuple[bytes, ...], reason: str
 ) -> None:
     with pytest.raises(BadOutput, match=reason):
-        OutputStore(objects).store(claimed(n=2), painted(*contents))
+        keep(objects, claimed(n=2), painted(*contents))
 
 
 def test_storing_again_gives_the_same(objects: ObjectStore, painted: Callable[..., Painted]) -> None:
     job, answer = claimed(), painted(encoded("PNG"))
-    assert OutputStore(objects).store(job, answer) == OutputStore(objects).store(job, answer)
+    assert keep(objects, job, answer) == keep(objects, job, answer)
 
 
 def test_an_s3_that_is_away_is_told_apart_from_a_bad_output(painted: Callable[..., Painted]) -> None:
     nobody = s3_settings(f"http://{HOST}:{choose_port()}", "access-key", "secret-key")
     with pytest.raises(ObjectsUnavailable):
-        OutputStore(ObjectStore(nobody)).store(claimed(), painted(encoded("PNG")))
+        keep(ObjectStore(nobody), claimed(), painted(encoded("PNG")))

@@ -10,7 +10,8 @@ from typing import Any, cast
 import pytest
 
 from imagequeue.errors import InvalidRequest, Violation
-from imagequeue.requests import PRESET_SIZES, GenerateRequest, parse_request, parse_size
+from imagequeue.requests import GenerateRequest, ignored_settings, parse_request
+from imagequeue.sizes import PRESET_SIZES, parse_size
 
 PROMPT = "A lighthouse at dawn"
 MIN_PIXELS, MAX_PIXELS = 655_360, 8_294_400
@@ -62,7 +63,7 @@ REFUSED_SIZES = {
 # Field, value, what is given as the refusal shows it, and a part of the rule.
 REFUSED_FIELDS: list[tuple[str, object, str, str]] = [
     ("prompt", "", "an empty text", "at least 1 character"),
-    ("prompt", "   ", "   ", "must say what to paint"),
+    ("prompt", "   ", "   ", "must not be blank"),
     ("prompt", "a" * 32_001, "(32,001 characters)", "at most 32000 characters"),
     ("prompt", 5, "5", "valid string"),
     ("prompt", None, "None", "valid string"),
@@ -95,7 +96,7 @@ REFUSED_FIELDS: list[tuple[str, object, str, str]] = [
     ("filename_prefix", ["a"], "['a']", "valid string"),
     ("user", "", "an empty text", "at least 1 character"),
     ("user", "u" * 257, "(257 characters)", "at most 256 characters"),
-    ("type", "edit", "edit", "'generate'"),
+    ("type", "video", "video", "must be one of generate, edit"),
 ]
 
 # The texts of the contract, transcribed from its published parameter tables.
@@ -219,6 +220,7 @@ def test_choices_are_taken_in_any_case_and_with_blanks() -> None:
         {"prompt": PROMPT, "quality": " HIGH ", "background": "Opaque", "output_format": "WEBP", "moderation": "Low"}
     )
     assert (request.quality, request.background, request.output_format) == ("high", "opaque", "webp")
+    assert isinstance(request, GenerateRequest)
     assert request.moderation == "low"
 
 
@@ -255,7 +257,7 @@ def test_a_prompt_is_kept_to_the_letter(prompt: str) -> None:
     ],
 )
 def test_what_will_not_be_done_is_noted(fields: Mapping[str, object], expected: list[str]) -> None:
-    assert parse_request({"prompt": PROMPT, **fields}).notes() == expected
+    assert ignored_settings(parse_request({"prompt": PROMPT, **fields})) == expected
 
 
 @pytest.mark.parametrize("size", PRESET_SIZES)
@@ -281,6 +283,7 @@ def test_every_field_has_a_description_and_an_example_that_passes(field: str) ->
 
 def test_defaults_are_those_of_the_contract() -> None:
     request = parse_request({"prompt": PROMPT})
+    assert isinstance(request, GenerateRequest)
     assert {name: getattr(request, name) for name in DEFAULTS} == DEFAULTS
     assert (request.n, request.output_format, request.output_compression) == (1, "png", None)
     assert (request.moderation, request.filename_prefix, request.user) == ("auto", None, None)

@@ -20,7 +20,7 @@ BAD_VALUES = [
     ("IMAGEQUEUE_WORKER_SLOTS", "0", "greater than or equal to 1"),
     ("IMAGEQUEUE_WORKER_SLOTS", "1.5", "valid integer"),
     ("IMAGEQUEUE_LEASE_SECONDS", "0", "greater than or equal to 1"),
-    ("IMAGEQUEUE_LEASE_SECONDS", "nan", "greater than or equal to 1"),
+    ("IMAGEQUEUE_LEASE_SECONDS", "nan", "finite number"),
     ("IMAGEQUEUE_LEASE_SECONDS", "15s", "valid number"),
     ("IMAGEQUEUE_OPENAI_TIMEOUT_SECONDS", "-1", "greater than 0"),
     ("IMAGEQUEUE_RETRY_BUDGET_SECONDS", "never", "valid number"),

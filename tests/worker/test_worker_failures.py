@@ -18,18 +18,16 @@ UNKNOWN, SUCCEEDED = AttemptOutcome.UNKNOWN, AttemptOutcome.SUCCEEDED
 
 
 @pytest.mark.parametrize("drop", ["before", "middle"])
-def test_a_call_that_breaks_off_is_made_once_more_and_stays_visible(fleet: Fleet, drop: str) -> None:
-    fleet.start_worker()
-    fleet.sandbox.add_fault({"drop": drop}, prompt=f"drop {drop}")
-    job = fleet.finished(fleet.submit(f"drop {drop}"))
+def test_a_call_that_breaks_off_is_made_once_more_and_stays_visible(working_fleet: Fleet, drop: str) -> None:
+    working_fleet.sandbox.add_fault({"drop": drop}, prompt=f"drop {drop}")
+    job = working_fleet.finished(working_fleet.submit(f"drop {drop}"))
     assert [attempt.outcome for attempt in job.attempts] == [UNKNOWN, SUCCEEDED]
     assert job.possible_extra_cost_usd == pytest.approx(job.estimate.expected_usd)
 
 
-def test_a_second_unknown_outcome_ends_the_job(fleet: Fleet) -> None:
-    fleet.start_worker()
-    fleet.sandbox.add_fault({"drop": "middle"}, prompt="drop twice", times=2)
-    job = fleet.finished(fleet.submit("drop twice"))
+def test_a_second_unknown_outcome_ends_the_job(working_fleet: Fleet) -> None:
+    working_fleet.sandbox.add_fault({"drop": "middle"}, prompt="drop twice", times=2)
+    job = working_fleet.finished(working_fleet.submit("drop twice"))
     assert (job.state, job.error and job.error.code) == (JobState.FAILED, "outcome_unknown")
     assert [attempt.outcome for attempt in job.attempts] == [UNKNOWN, UNKNOWN]
 
@@ -101,17 +99,16 @@ def test_sigterm_finishes_the_calls_in_flight_and_takes_no_more(fleet: Fleet) ->
     assert fleet.finished(late).state is JobState.SUCCEEDED
 
 
-def test_cancelling_a_running_job_closes_its_connection_to_openai(fleet: Fleet) -> None:
-    fleet.start_worker()
-    fleet.sandbox.add_fault({"hang": True}, prompt="cancelled in call")
-    job = fleet.submit("cancelled in call")
-    fleet.in_call("cancelled in call")
-    assert fleet.queue.cancel(job.id).cancel_requested
-    job = fleet.finished(job)
+def test_cancelling_a_running_job_closes_its_connection_to_openai(working_fleet: Fleet) -> None:
+    working_fleet.sandbox.add_fault({"hang": True}, prompt="cancelled in call")
+    job = working_fleet.submit("cancelled in call")
+    working_fleet.in_call("cancelled in call")
+    assert working_fleet.queue.cancel(job.id).cancel_requested
+    job = working_fleet.finished(job)
     assert (job.state, job.error and job.error.code) == (JobState.CANCELLED, "cancelled")
     assert job.possible_extra_cost_usd > 0, "OpenAI may bill what it had begun"
-    fleet.eventually(lambda: fleet.sandbox.calls("cancelled in call")[0]["outcome"] is not None)
-    (call,) = fleet.sandbox.calls("cancelled in call")
+    working_fleet.eventually(lambda: working_fleet.sandbox.calls("cancelled in call")[0]["outcome"] is not None)
+    (call,) = working_fleet.sandbox.calls("cancelled in call")
     assert call["status"] is None
 
 

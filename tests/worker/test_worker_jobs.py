@@ -18,43 +18,41 @@ from imagequeue.requests import parse_request
 from worker.openai_images import SANDBOX_NOTE
 
 
-def test_a_job_ends_with_the_very_bytes_that_openai_painted(fleet: Fleet) -> None:
-    fleet.start_worker()
-    job = fleet.finished(fleet.submit("bytes", size="1536x1024", output_format="png", n=2, filename_prefix="Hero 1"))
+def test_a_job_ends_with_the_very_bytes_that_openai_painted(working_fleet: Fleet) -> None:
+    job = working_fleet.finished(
+        working_fleet.submit("bytes", size="1536x1024", output_format="png", n=2, filename_prefix="Hero 1")
+    )
     assert job.state is JobState.SUCCEEDED, job.error
-    (call,) = fleet.sandbox.calls("bytes")
+    (call,) = working_fleet.sandbox.calls("bytes")
     assert [image.sha256 for image in job.images] == call["images"]
     for image in job.images:
-        body = httpx2.get(fleet.queue.image_url(job.id, image.index, "original")).raise_for_status().content
+        body = httpx2.get(working_fleet.queue.image_url(job.id, image.index, "original")).raise_for_status().content
         assert hashlib.sha256(body).hexdigest() == image.sha256
         assert len(body) == image.size_bytes
         assert Image.open(io.BytesIO(body)).size == (image.width, image.height) == (1536, 1024)
     assert job.images[1].filename == f"Hero-1-{job.id[-8:].lower()}-1.png"
 
 
-def test_downloads_carry_type_name_and_cache_headers(fleet: Fleet) -> None:
-    fleet.start_worker()
-    job = fleet.finished(fleet.submit("headers", output_format="webp"))
-    headers = httpx2.get(fleet.queue.image_url(job.id, 0, "original")).raise_for_status().headers
+def test_downloads_carry_type_name_and_cache_headers(working_fleet: Fleet) -> None:
+    job = working_fleet.finished(working_fleet.submit("headers", output_format="webp"))
+    headers = httpx2.get(working_fleet.queue.image_url(job.id, 0, "original")).raise_for_status().headers
     assert headers["content-type"] == "image/webp"
     assert headers["content-disposition"] == f"inline; filename*=UTF-8''{job.images[0].filename}"
     assert "immutable" in headers["cache-control"]
 
 
-def test_a_preview_and_a_sidecar_are_stored_beside_the_image(fleet: Fleet) -> None:
-    fleet.start_worker()
-    job = fleet.finished(fleet.submit("beside", size="1536x1024"))
-    preview = httpx2.get(fleet.queue.image_url(job.id, 0, "preview")).raise_for_status().content
+def test_a_preview_and_a_sidecar_are_stored_beside_the_image(working_fleet: Fleet) -> None:
+    job = working_fleet.finished(working_fleet.submit("beside", size="1536x1024"))
+    preview = httpx2.get(working_fleet.queue.image_url(job.id, 0, "preview")).raise_for_status().content
     with Image.open(io.BytesIO(preview)) as image:
         assert (image.format, image.size) == ("WEBP", (768, 512))
-    sidecar = json.loads(ObjectStore(fleet.settings).get_bytes(f"images/{job.id}/1/job.json"))
+    sidecar = json.loads(ObjectStore(working_fleet.settings).get_bytes(f"images/{job.id}/1/job.json"))
     assert sidecar["request"]["prompt"] == "beside"
     assert sidecar["images"][0]["sha256"] == job.images[0].sha256
 
 
-def test_cost_usage_and_what_was_applied_come_from_the_answer(fleet: Fleet) -> None:
-    fleet.start_worker()
-    job = fleet.finished(fleet.submit("a price", size="1024x1024", quality="low"))
+def test_cost_usage_and_what_was_applied_come_from_the_answer(working_fleet: Fleet) -> None:
+    job = working_fleet.finished(working_fleet.submit("a price", size="1024x1024", quality="low"))
     assert job.usage
     assert job.usage.output_tokens == 196
     assert job.cost_usd_estimated == pytest.approx(196 * 30e-6 + (job.usage.input_tokens or 0) * 5e-6)
@@ -62,26 +60,23 @@ def test_cost_usage_and_what_was_applied_come_from_the_answer(fleet: Fleet) -> N
     assert (job.applied.size, job.applied.quality) == ("1024x1024", "low")
 
 
-def test_images_of_the_sandbox_are_marked_as_painted(fleet: Fleet) -> None:
-    fleet.start_worker()
-    assert SANDBOX_NOTE in fleet.finished(fleet.submit("marked")).notes
+def test_images_of_the_sandbox_are_marked_as_painted(working_fleet: Fleet) -> None:
+    assert SANDBOX_NOTE in working_fleet.finished(working_fleet.submit("marked")).notes
 
 
-def test_usage_that_openai_does_not_give_leaves_the_cost_unknown(fleet: Fleet) -> None:
-    fleet.start_worker()
-    fleet.sandbox.add_fault({"body": "no_usage"}, prompt="no usage")
-    job = fleet.finished(fleet.submit("no usage"))
+def test_usage_that_openai_does_not_give_leaves_the_cost_unknown(working_fleet: Fleet) -> None:
+    working_fleet.sandbox.add_fault({"body": "no_usage"}, prompt="no usage")
+    job = working_fleet.finished(working_fleet.submit("no usage"))
     assert (job.state, job.usage, job.cost_usd_estimated) == (JobState.SUCCEEDED, None, None)
 
 
-def test_a_repeated_hint_does_not_call_again(fleet: Fleet) -> None:
-    fleet.start_worker()
-    job = fleet.finished(fleet.submit("once"))
-    dispatcher = fleet.queue._dispatcher  # pyright: ignore[reportPrivateUsage]
+def test_a_repeated_hint_does_not_call_again(working_fleet: Fleet) -> None:
+    job = working_fleet.finished(working_fleet.submit("once"))
+    dispatcher = working_fleet.queue._dispatcher  # pyright: ignore[reportPrivateUsage]
     dispatcher.dispatch(job.id, "interactive")
-    assert fleet.queue.probe_messages(10), "the worker takes no messages"
-    fleet.finished(fleet.submit("after the repeated hint"))
-    assert len(fleet.sandbox.calls("once")) == 1
+    assert working_fleet.queue.probe_messages(10), "the worker takes no messages"
+    working_fleet.finished(working_fleet.submit("after the repeated hint"))
+    assert len(working_fleet.sandbox.calls("once")) == 1
 
 
 def test_interactive_jobs_are_served_before_batch_jobs_that_came_earlier(fleet: Fleet) -> None:
@@ -95,12 +90,11 @@ def test_interactive_jobs_are_served_before_batch_jobs_that_came_earlier(fleet: 
     assert max(started[3:]) <= min(started[:3])
 
 
-def test_fifty_jobs_submitted_at_once_all_finish(fleet: Fleet) -> None:
-    fleet.start_worker()
-    jobs = [fleet.submit(f"fifty {n}") for n in range(50)]
-    ended = [fleet.finished(job) for job in jobs]
+def test_fifty_jobs_submitted_at_once_all_finish(working_fleet: Fleet) -> None:
+    jobs = [working_fleet.submit(f"fifty {n}") for n in range(50)]
+    ended = [working_fleet.finished(job) for job in jobs]
     assert {job.state for job in ended} == {JobState.SUCCEEDED}
-    calls = [call["prompt"] for call in fleet.sandbox.calls() if str(call["prompt"]).startswith("fifty")]
+    calls = [call["prompt"] for call in working_fleet.sandbox.calls() if str(call["prompt"]).startswith("fifty")]
     assert sorted(calls) == sorted(f"fifty {n}" for n in range(50))
 
 
@@ -116,21 +110,19 @@ def test_fifty_jobs_submitted_at_once_all_finish(fleet: Fleet) -> None:
         ({"body": "not_an_image"}, "bad_output"),
     ],
 )
-def test_what_will_not_pass_is_not_tried_again(fleet: Fleet, fault: dict[str, object], code: str) -> None:
-    fleet.start_worker()
-    fleet.sandbox.add_fault(fault, prompt=f"hopeless {fault}")
-    job = fleet.finished(fleet.submit(f"hopeless {fault}"))
+def test_what_will_not_pass_is_not_tried_again(working_fleet: Fleet, fault: dict[str, object], code: str) -> None:
+    working_fleet.sandbox.add_fault(fault, prompt=f"hopeless {fault}")
+    job = working_fleet.finished(working_fleet.submit(f"hopeless {fault}"))
     assert (job.state, job.error and job.error.code) == (JobState.FAILED, code)
     assert [attempt.outcome for attempt in job.attempts] == [AttemptOutcome.FAILED]
-    assert len(fleet.sandbox.calls(f"hopeless {fault}")) == 1
+    assert len(working_fleet.sandbox.calls(f"hopeless {fault}")) == 1
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_a_busy_openai_is_asked_again(fleet: Fleet, status: int) -> None:
-    fleet.start_worker()
+def test_a_busy_openai_is_asked_again(working_fleet: Fleet, status: int) -> None:
     fault = {"status": status, "code": "busy", "headers": {"retry-after": "0"}}
-    fleet.sandbox.add_fault(fault, prompt=f"busy {status}")
-    job = fleet.finished(fleet.submit(f"busy {status}"))
+    working_fleet.sandbox.add_fault(fault, prompt=f"busy {status}")
+    job = working_fleet.finished(working_fleet.submit(f"busy {status}"))
     assert job.state is JobState.SUCCEEDED
     assert [attempt.outcome for attempt in job.attempts] == [AttemptOutcome.BUSY, AttemptOutcome.SUCCEEDED]
     assert job.possible_extra_cost_usd == 0

@@ -1,25 +1,26 @@
--- Cancels a queued job at once; asks the worker of a running one to stop.
--- KEYS: job, waiting, outbox, delayed, index_queued, index_cancelled, events, changes
+-- Cancels a queued job at once; asks the worker of a running one to stop. A session's turn leaves its session.
+-- KEYS: job, waiting, outbox, delayed, index_queued, index_cancelled, events, changes, session, turns, halted
 -- ARGV: job_id, error (JSON)
--- Returns: 'cancelled' (also when it was before), 'requested', 'finished' (too late), 'missing'
-local job, waiting, outbox, delayed, index_queued, index_cancelled, events, changes = unpack(KEYS)
+-- Returns: {what, id of the turn that runs next or ''}; what is 'cancelled' (also when it was before), 'requested',
+--   'finished' (too late) or 'missing'
+local job, waiting, outbox, delayed, index_queued, index_cancelled, events, changes, session, turns, halted = unpack(KEYS)
 local job_id, error_json = unpack(ARGV)
 local state = redis.call('HGET', job, 'state')
 if not state then
-  return 'missing'
+  return {'missing', ''}
 end
 if state == 'cancelled' then
-  return 'cancelled'
+  return {'cancelled', ''}
 end
 local now = now_ms()
 if state == 'running' then
   if redis.call('HSETNX', job, 'cancel_requested', 1) == 1 then
     record_event(events, changes, job_id, 'cancel_requested', {state = 'running', at = now})
   end
-  return 'requested'
+  return {'requested', ''}
 end
 if state ~= 'queued' then
-  return 'finished'
+  return {'finished', ''}
 end
 redis.call('HSET', job, 'state', 'cancelled', 'finished_at', now, 'error', error_json)
 redis.call('HDEL', job, 'not_before', 'holder')
@@ -28,4 +29,8 @@ redis.call('ZREM', outbox, job_id)
 redis.call('ZREM', delayed, job_id)
 move_index(index_queued, index_cancelled, job_id)
 record_event(events, changes, job_id, 'cancelled', {state = 'cancelled', at = now})
-return 'cancelled'
+local next_turn = ''
+if redis.call('HEXISTS', job, 'session_id') == 1 then
+  next_turn = leave_session(session, turns, halted, waiting, outbox, job_id, 'cancelled', now)
+end
+return {'cancelled', next_turn}

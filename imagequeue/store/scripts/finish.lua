@@ -1,25 +1,36 @@
--- Ends a running job: final state, outputs, cost, in one step. Refused to everybody but the current holder.
--- KEYS: job, leases, index_running, index_final, events, changes
--- ARGV: job_id, attempt, holder, state, attempt_patch (JSON), then field and value in turn
--- Returns: 'finished' (also when the same holder repeats it), 'refused'
-local job, leases, index_running, index_final, events, changes = unpack(KEYS)
-local job_id, attempt, holder, state, attempt_patch = unpack(ARGV, 1, 5)
-local current_state, current, current_holder = unpack(redis.call('HMGET', job, 'state', 'attempt', 'holder'))
+-- Ends a running job: final state, outputs, cost, in one step. Refused to everybody but the current holder. A session's
+-- turn unlocks the session, hands its image over and lets the next turn run.
+-- KEYS: job, leases, index_running, index_final, events, changes, waiting, outbox, session, turns, halted
+-- ARGV: job_id, attempt, holder, state, attempt_patch (JSON), image for the session (JSON) or '', its format, then field and value in turn
+-- Returns: {'finished', id of the turn that runs next or ''} (also when the same holder repeats it), {'refused', ''}
+local job, leases, index_running, index_final, events, changes, waiting, outbox, session, turns, halted = unpack(KEYS)
+local job_id, attempt, holder, state, attempt_patch, session_image, session_format = unpack(ARGV, 1, 7)
+local current_state, current, current_holder, session_id, turn =
+  unpack(redis.call('HMGET', job, 'state', 'attempt', 'holder', 'session_id', 'turn'))
 if current ~= attempt or current_holder ~= holder then
-  return 'refused'
+  return {'refused', ''}
 end
 if current_state == state then
-  return 'finished'
+  return {'finished', ''}
 end
 if current_state ~= 'running' then
-  return 'refused'
+  return {'refused', ''}
+end
+if session_id and redis.call('HGET', session, 'turn_lock') ~= job_id .. ':' .. attempt then
+  return {'refused', ''}
 end
 local now = now_ms()
 local patch = cjson.decode(attempt_patch)
 patch.ended = now
 patch_attempt(job, attempt, patch)
-redis.call('HSET', job, 'state', state, 'finished_at', now, unpack(ARGV, 6))
+redis.call('HSET', job, 'state', state, 'finished_at', now, unpack(ARGV, 8))
 redis.call('ZREM', leases, job_id .. ':' .. attempt .. ':' .. holder)
 move_index(index_running, index_final, job_id)
 record_event(events, changes, job_id, state, {state = state, attempt = tonumber(attempt), at = now})
-return 'finished'
+if not session_id then
+  return {'finished', ''}
+end
+if session_image ~= '' then
+  redis.call('HSET', session, 'image', session_image, 'output_format', session_format, 'turn', turn)
+end
+return {'finished', leave_session(session, turns, halted, waiting, outbox, job_id, state, now)}

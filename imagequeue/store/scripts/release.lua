@@ -1,11 +1,11 @@
 -- Puts a running job back into the queue, at its old place, to be tried again after a delay.
--- KEYS: job, waiting, delayed, leases, index_running, index_queued, events, changes
+-- KEYS: job, waiting, delayed, leases, index_running, index_queued, events, changes, session
 -- ARGV: job_id, attempt, holder, delay_ms, attempt_patch (JSON)
 -- Returns: 'released', 'cancelled' (a cancel was asked for: finish it instead), 'refused'
-local job, waiting, delayed, leases, index_running, index_queued, events, changes = unpack(KEYS)
+local job, waiting, delayed, leases, index_running, index_queued, events, changes, session = unpack(KEYS)
 local job_id, attempt, holder, delay_ms, attempt_patch = unpack(ARGV)
-local state, current, current_holder, place, cancel =
-  unpack(redis.call('HMGET', job, 'state', 'attempt', 'holder', 'place', 'cancel_requested'))
+local state, current, current_holder, place, cancel, session_id =
+  unpack(redis.call('HMGET', job, 'state', 'attempt', 'holder', 'place', 'cancel_requested', 'session_id'))
 if current ~= attempt or current_holder ~= holder then
   return 'refused'
 end
@@ -27,6 +27,9 @@ if patch.outcome == 'unknown' then
 end
 redis.call('HSET', job, 'state', 'queued', 'not_before', now + delay_ms)
 redis.call('ZREM', leases, job_id .. ':' .. attempt .. ':' .. holder)
+if session_id then
+  redis.call('HDEL', session, 'turn_lock')
+end
 redis.call('ZADD', waiting, place, job_id)
 redis.call('ZADD', delayed, now + delay_ms, job_id)
 move_index(index_running, index_queued, job_id)

@@ -1,10 +1,11 @@
 -- Takes one job back from a worker whose lease lapsed, or puts one whose delay is over into the outbox.
--- KEYS: job, waiting, outbox, delayed, leases, index_running, index_queued, index_failed, index_cancelled, events, changes
--- ARGV: job_id, lease member or '', most losses, error when lost (JSON), error when unknown (JSON), error when cancelled (JSON)
--- Returns: 'queued' (in the outbox now), 'failed', 'cancelled', 'nothing' (not due any more)
-local job, waiting, outbox, delayed, leases, index_running, index_queued, index_failed, index_cancelled, events, changes =
-  unpack(KEYS)
-local job_id, member, most_losses, lost_error, unknown_error, cancelled_error = unpack(ARGV)
+-- KEYS: job, waiting, outbox, delayed, leases, index_running, index_queued, index_failed, index_cancelled, events, changes, session, turns, halted
+-- ARGV: job_id, lease member or '', most losses, most unknown outcomes, error when lost (JSON), error when unknown (JSON), error when cancelled (JSON)
+-- Returns: 'queued' (in the outbox now), 'failed', 'cancelled', 'nothing' (not due any more). A turn that is next in its
+--   session is in the outbox too.
+local job, waiting, outbox, delayed, leases, index_running, index_queued, index_failed, index_cancelled, events, changes,
+  session, turns, halted = unpack(KEYS)
+local job_id, member, most_losses, most_unknowns, lost_error, unknown_error, cancelled_error = unpack(ARGV)
 local now = now_ms()
 
 if member == '' then
@@ -25,8 +26,8 @@ if not lapses or tonumber(lapses) > now then
   return 'nothing'
 end
 redis.call('ZREM', leases, member)
-local state, attempt, current_holder, place, cancel, policy, unknowns, losses = unpack(redis.call('HMGET', job,
-  'state', 'attempt', 'holder', 'place', 'cancel_requested', 'on_unknown_outcome', 'unknowns', 'losses'))
+local state, attempt, current_holder, place, cancel, policy, unknowns, losses, session_id = unpack(redis.call('HMGET', job,
+  'state', 'attempt', 'holder', 'place', 'cancel_requested', 'on_unknown_outcome', 'unknowns', 'losses', 'session_id'))
 if state ~= 'running' or member ~= job_id .. ':' .. attempt .. ':' .. current_holder then
   return 'nothing'
 end
@@ -35,6 +36,9 @@ local called = cjson.decode(redis.call('HGET', job, 'attempt:' .. attempt)).call
 local outcome = called and 'unknown' or 'lost'
 patch_attempt(job, attempt, {ended = now, outcome = outcome, error = 'the worker went silent'})
 redis.call('HDEL', job, 'holder')
+if session_id then
+  redis.call('HDEL', session, 'turn_lock')
+end
 unknowns = called and redis.call('HINCRBY', job, 'unknowns', 1) or tonumber(unknowns or 0)
 losses = redis.call('HINCRBY', job, 'losses', 1)
 
@@ -42,13 +46,16 @@ local function finish(final_state, index, error_json)
   redis.call('HSET', job, 'state', final_state, 'finished_at', now, 'error', error_json)
   move_index(index_running, index, job_id)
   record_event(events, changes, job_id, final_state, {state = final_state, attempt = tonumber(attempt), at = now})
+  if session_id then
+    leave_session(session, turns, halted, waiting, outbox, job_id, final_state, now)
+  end
   return final_state
 end
 
 if cancel then
   return finish('cancelled', index_cancelled, cancelled_error)
 end
-if called and (policy == 'fail' or unknowns > 1) then
+if called and (policy == 'fail' or unknowns > tonumber(most_unknowns)) then
   return finish('failed', index_failed, unknown_error)
 end
 if losses >= tonumber(most_losses) then

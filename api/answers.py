@@ -1,0 +1,56 @@
+"""Answers that more than one resource gives."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from flask import Response
+from pydantic import BaseModel
+
+from api.context import the_queue
+from api.document import Answer, json_answer
+from api.parameters import PreferHeader
+from api.problems import RETRY_AFTER_SECONDS
+from imagequeue.jobs import Job
+from imagequeue.views import JobView
+
+LATER: Final = {"Retry-After": "Seconds to pause before the next look; only while the job has not ended."}
+APPLIED: Final = {"Preference-Applied": "`wait=N`, when a preferred wait was honoured."}
+
+
+def view_answer(view: BaseModel, status: int) -> Response:
+    """A record as clients see it."""
+    return Response(view.model_dump_json(), status=status, mimetype="application/json")
+
+
+def job_answer(job: Job, status: int) -> Response:
+    """A job; while it has not ended, with the time to come back."""
+    response = view_answer(the_queue().view(job), status)
+    if not job.state.terminal:
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
+
+
+def submitted_answer(job: Job, header: PreferHeader) -> Response:
+    """A job that was just submitted, after the wait that the client prefers: 201 when it has ended, else 202."""
+    if header.wait_seconds:
+        job = the_queue().wait(job.id, header.wait_seconds)
+    response = job_answer(job, 201 if job.state.terminal else 202)
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    return with_applied(response, header)
+
+
+def with_applied(response: Response, header: PreferHeader) -> Response:
+    """Say which preference was honoured."""
+    if header.wait_seconds is not None:
+        response.headers["Preference-Applied"] = f"wait={header.wait_seconds}"
+    return response
+
+
+def submitted_answers() -> dict[int, Answer]:
+    """What the document says of `submitted_answer`."""
+    place = {"Location": "Address of the job."}
+    return {
+        201: json_answer(JobView, "Submitted, and ended within the preferred wait.", place | APPLIED),
+        202: json_answer(JobView, "Submitted.", place | APPLIED | LATER),
+    }

@@ -1,0 +1,54 @@
+"""From the image sources that a client names to those that a job may hold: checked, kept, and free of big data."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, TypeVar
+
+from imagequeue.errors import ImageNotFound, InputFault, InvalidInput, JobNotFound
+from imagequeue.input_images import InputImage, check_mask
+from imagequeue.inputs import InputStore
+from imagequeue.requests import EditRequest, StartSessionRequest
+from imagequeue.store.jobs import JobStore
+
+_JOB_IMAGE: Final = re.compile(r"job:(job_[0-9A-HJKMNP-TV-Z]{26})/(\d{1,2})")
+WithImages = TypeVar("WithImages", EditRequest, StartSessionRequest)
+
+
+class Sources:
+    """Resolves the sources of a request before its job is stored."""
+
+    def __init__(self, inputs: InputStore, store: JobStore) -> None:
+        self._inputs = inputs
+        self._store = store
+
+    def resolve(self, request: WithImages, owner: str) -> WithImages:
+        """The request with its images as `upload:<sha256>`, or as URLs, which the worker fetches.
+
+        Raises:
+            InvalidInput: an image cannot be used; nothing is spent.
+        """
+        images = tuple(self._resolve(source, f"images[{index}]", owner) for index, source in enumerate(request.images))
+        mask = self._resolve(request.mask, "mask", owner) if request.mask else None
+        first, mask_image = self._known(images[0]), self._known(mask)
+        if first and mask_image:  # what is a URL yet is checked by the worker, before the call
+            check_mask(mask_image, first)
+        return request.model_copy(update={"images": images, "mask": mask})
+
+    def _resolve(self, source: str, field: str, owner: str) -> str:
+        match = _JOB_IMAGE.fullmatch(source)
+        if match is None:
+            return self._inputs.resolve(source, field)
+        try:
+            job = self._store.get(match[1])
+            if job.owner != owner:
+                raise JobNotFound(match[1])
+            image = job.images[int(match[2])]
+        except (JobNotFound, ImageNotFound, IndexError):
+            problem = f"{source} is no image: there is no such job of yours, or it has no image of this index (yet)"
+            way_out = f"Look at /v1/jobs/{match[1]}, and wait until it has succeeded."
+            raise InvalidInput(InputFault.MISSING, field, problem, way_out) from None
+        return self._inputs.adopt(image.key, image.sha256, field)
+
+    def _known(self, source: str | None) -> InputImage | None:
+        return self._inputs.describe(source) if source and source.startswith("upload:") else None

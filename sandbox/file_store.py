@@ -1,0 +1,101 @@
+"""Uploaded files, in memory: what `/v1/files` keeps until it is deleted, expires, or the sandbox ends."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from sandbox.api_errors import ApiError
+
+MOST_BYTES: Final = 512 * 1024 * 1024
+"""Of all files together; OpenAI's limit for a single one."""
+
+MOST_FILES: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """One file; times are seconds since 1970, `expires_at` None for a file that stays until it is deleted."""
+
+    id: str
+    filename: str
+    purpose: str
+    created_at: int
+    expires_at: int | None
+    content: bytes
+
+    def described(self) -> dict[str, object]:
+        """OpenAI's file object."""
+        expiry = {} if self.expires_at is None else {"expires_at": self.expires_at}
+        return {
+            "id": self.id,
+            "object": "file",
+            "bytes": len(self.content),
+            "created_at": self.created_at,
+            **expiry,
+            "filename": self.filename,
+            "purpose": self.purpose,
+            "status": "processed",
+        }
+
+
+class FileStore:
+    """At most 10,000 files with 512 MiB in all; `clock` gives seconds since 1970."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._files: dict[str, StoredFile] = {}
+        self._bytes = 0
+
+    def add(self, content: bytes, filename: str, purpose: str, lifetime_seconds: int | None = None) -> StoredFile:
+        """Keep a file under a new id.
+
+        Raises:
+            ApiError: 400 `file_storage_full`.
+        """
+        if not self._has_room_for(content):
+            self._forget_expired()
+        if not self._has_room_for(content):
+            message = f"This sandbox keeps at most {MOST_FILES} files with {MOST_BYTES} bytes in all. Delete some."
+            raise ApiError(message, code="file_storage_full", param="file")
+        now = int(self._clock())
+        expires_at = None if lifetime_seconds is None else now + lifetime_seconds
+        stored = StoredFile(f"file-{uuid.uuid4().hex[:24]}", filename, purpose, now, expires_at, content)
+        self._files[stored.id] = stored
+        self._bytes += len(content)
+        return stored
+
+    def get(self, file_id: str) -> StoredFile | None:
+        """The file, or None."""
+        file = self._files.get(file_id)
+        return None if file is None or self._is_expired(file) else file
+
+    def delete(self, file_id: str) -> bool:
+        """Forget a file; False when there is none."""
+        found = self.get(file_id) is not None
+        file = self._files.pop(file_id, None)
+        self._bytes -= len(file.content) if file else 0
+        return found
+
+    def files(self) -> list[StoredFile]:
+        """All files, oldest first."""
+        self._forget_expired()
+        return list(self._files.values())
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._files.clear()
+        self._bytes = 0
+
+    def _has_room_for(self, content: bytes) -> bool:
+        return len(self._files) < MOST_FILES and self._bytes + len(content) <= MOST_BYTES
+
+    def _is_expired(self, file: StoredFile) -> bool:
+        return file.expires_at is not None and file.expires_at <= self._clock()
+
+    def _forget_expired(self) -> None:
+        for file in [file for file in self._files.values() if self._is_expired(file)]:
+            self.delete(file.id)
