@@ -79,8 +79,8 @@ class Runner:
                 self._attempt(claim, folder)
         except ClaimLost:
             log.warning("claim_lost")
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
+        # Not after other errors: what the folder then holds may have been paid for.
+        shutil.rmtree(folder, ignore_errors=True)
 
     def _attempt(self, claim: Claim, folder: Path) -> None:
         try:

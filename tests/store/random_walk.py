@@ -47,8 +47,8 @@ class Walk:
             self._claim: 8,
             self._start_call: 5,
             self._renew: 2,
-            self._finish: 3,
-            self._release: 4,
+            self._finish: 5,
+            self._release: 3,
             self._cancel: 1,
             self._lapse: 3,
             self._end_delay: 3,
@@ -160,7 +160,11 @@ class Walk:
         return job.id
 
     def _claim(self) -> str:
-        if not (job := self._job()):
+        """Claim one that waits in the queue, or, one time in three, any."""
+        ready = [job_id for lane in LANES for job_id in self._bench.store.oldest_waiting(lane, 10)]
+        chosen = self._bench.store.get_many(ready) if self._random.random() < 0.67 else []
+        job = self._random.choice(chosen) if chosen else self._job()
+        if not job:
             return "none"
         claim = self._bench.claim(job.id, self._random.choice(HOLDERS))
         if claim is None:

@@ -56,21 +56,20 @@ def test_the_format_is_kept_until_a_turn_names_another(working_fleet: Fleet) -> 
     assert kept == ["image/webp", "image/webp", "image/jpeg", "image/jpeg"]
 
 
-def test_a_failed_turn_halts_those_behind_it_and_the_session_goes_on_from_its_last_good_image(
-    working_fleet: Fleet,
-) -> None:
-    good = working_fleet.finished(start_session(working_fleet, "halt good"))
-    working_fleet.sandbox.add_fault({"status": 400, "code": "moderation_blocked"}, prompt="halt bad")
-    behind = [add_turn(working_fleet, good, prompt) for prompt in ("halt bad", "halt lost 1", "halt lost 2")]
-    ended = [working_fleet.finished(job) for job in behind]
-    assert [(job.state, job.error and job.error.code) for job in ended] == [
+def test_a_failed_turn_halts_those_behind_it_and_the_session_goes_on_from_its_last_good_image(fleet: Fleet) -> None:
+    fleet.sandbox.add_fault({"status": 400, "code": "moderation_blocked"}, prompt="halt bad")
+    first = start_session(fleet, "halt good")
+    jobs = [first, *(add_turn(fleet, first, prompt) for prompt in ("halt bad", "halt lost 1", "halt lost 2"))]
+    fleet.start_worker()
+    good, *behind = [fleet.finished(job) for job in jobs]
+    assert [(job.state, job.error and job.error.code) for job in behind] == [
         (FAILED, "moderation_blocked"),
         (CANCELLED, "previous_turn_failed"),
         (CANCELLED, "previous_turn_failed"),
     ]
-    after = working_fleet.finished(add_turn(working_fleet, good, "halt after"))
+    after = fleet.finished(add_turn(fleet, good, "halt after"))
     assert after.inputs[0].sha256 == good.images[0].sha256
-    assert not [call for call in working_fleet.sandbox.calls() if str(call["prompt"]).startswith("halt lost")]
+    assert not [call for call in fleet.sandbox.calls() if str(call["prompt"]).startswith("halt lost")]
 
 
 def test_cancelling_a_waiting_turn_in_the_middle_removes_just_that_turn(fleet: Fleet) -> None:
