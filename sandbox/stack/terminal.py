@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
-from contextlib import suppress
+import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -16,8 +17,11 @@ class _QuietConsole(Console):
     """Goes on without a reader: the stack must stop in order even when its terminal is gone."""
 
     def on_broken_pipe(self) -> None:
-        """Print nothing more."""
+        """Print nothing more; what is still buffered must not fail when the process exits."""
         self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 class Terminal:
@@ -29,8 +33,10 @@ class Terminal:
 
     def say(self, text: str, style: str = "") -> None:
         """Print a line."""
-        with suppress(OSError):
+        try:
             self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+        except OSError:
+            self._console.on_broken_pipe()
 
     def show_error(self, error: StackError) -> None:
         """Print why the stack does not run, with the end of the log of the service that failed."""
