@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from collections.abc import Generator, Mapping
 from pathlib import Path
@@ -13,6 +14,11 @@ from fleet_kit import LEASE_SECONDS, Fleet, SandboxProcess, make_fleet, start_sa
 from sandbox.stack.processes import stop
 from sandbox.stack.redis_server import RunningServer, start_redis
 from sandbox.stack.s3_server import REGION, RunningS3, start_s3
+
+
+def pytest_configure() -> None:
+    """Give the processes under test a Ctrl-C that works: one that starts us in the background may have it ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
