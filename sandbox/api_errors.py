@@ -21,6 +21,7 @@ class ApiError(Exception):
         param: the parameter that is wrong, None when it is no single one.
         kind: OpenAI's error `type`.
         details: further members of the error object.
+        headers: headers of the answer.
     """
 
     def __init__(
@@ -32,10 +33,12 @@ class ApiError(Exception):
         param: str | None = None,
         kind: str = INVALID_REQUEST,
         details: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.param = param
+        self.headers = dict(headers or {})
         self.body = {"error": {"message": message, "type": kind, "param": param, "code": code, **(details or {})}}
 
     def renamed(self, param: str | None) -> Self:
@@ -46,5 +49,5 @@ class ApiError(Exception):
         return other
 
     def response(self, headers: Mapping[str, str] | None = None) -> JSONResponse:
-        """The answer that tells the client."""
-        return JSONResponse(self.body, self.status, headers)
+        """The answer that tells the client, with these headers beside the refusal's own."""
+        return JSONResponse(self.body, self.status, {**self.headers, **(headers or {})})

@@ -12,9 +12,11 @@ from typing import Annotated, Final, cast
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
+from sandbox.api_errors import ApiError
 from sandbox.faults import MAX_DELAY_SECONDS, FaultQueue
 from sandbox.file_store import FileStore
 from sandbox.journal import Journal
+from sandbox.rate_limits import Limits, RateWindow
 
 _MOST_PAINTERS: Final = 4
 
@@ -28,17 +30,55 @@ class SandboxConfig(BaseModel):
     journal: Path | None = None
 
 
+class AccountError(BaseModel):
+    """What an account that is blocked is answered, whatever it asks for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    status: Annotated[int, Field(ge=400, le=599)]
+    code: str | None = None
+    type: str | None = None
+    message: str | None = None
+
+    def error(self) -> ApiError:
+        """The refusal."""
+        message = self.message or f"The sandbox was told to refuse the account: {self.code or self.status}."
+        return ApiError(message, status=self.status, code=self.code, kind=self.type or self.code or "sandbox_refusal")
+
+
+Limit = Annotated[int, Field(ge=1)]
+
+
 class Settings(BaseModel):
     """What can be changed while the sandbox runs.
 
     `latency_seconds` is what an answer takes at least; `refuse_edits` lets `/v1/images/edits` refuse the model, as
-    OpenAI did to some accounts.
+    OpenAI did to some accounts. The limits are those of the account, none when null: what the calls of any
+    `limit_window_seconds` (a minute, unless a rehearsal is in a hurry) may use together; naming one of the four starts
+    with an empty window. `account_error` is what every paid call is answered until it is null again.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     latency_seconds: Annotated[float, Field(ge=0, le=MAX_DELAY_SECONDS)] = 0.0
     refuse_edits: bool = False
+    images_per_minute: Limit | None = None
+    tokens_per_minute: Limit | None = None
+    input_images_per_minute: Limit | None = None
+    limit_window_seconds: Annotated[float, Field(gt=0, le=MAX_DELAY_SECONDS)] = 60.0
+    account_error: AccountError | None = None
+
+    def limits(self) -> Limits:
+        """The limits of the account."""
+        return Limits(
+            images=self.images_per_minute,
+            tokens=self.tokens_per_minute,
+            input_images=self.input_images_per_minute,
+            window_seconds=self.limit_window_seconds,
+        )
+
+
+_LIMITING: Final = {"images_per_minute", "tokens_per_minute", "input_images_per_minute", "limit_window_seconds"}
 
 
 def _painters() -> Executor:
@@ -53,6 +93,7 @@ class Sandbox:
     journal: Journal
     faults: FaultQueue = field(default_factory=FaultQueue)
     files: FileStore = field(default_factory=FileStore)
+    window: RateWindow = field(default_factory=RateWindow)
     painters: Executor = field(default_factory=_painters)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the server was told to stop: calls in flight then end at once."""
@@ -65,6 +106,13 @@ class Sandbox:
             OSError: the journal file cannot be opened.
         """
         return cls(Settings(latency_seconds=config.latency_seconds), Journal(config.journal))
+
+    def change(self, changes: Settings) -> None:
+        """Change the settings that are named in `changes`."""
+        named = changes.model_fields_set
+        self.settings = self.settings.model_copy(update={name: getattr(changes, name) for name in named})
+        if named & _LIMITING:
+            self.window.clear()
 
     def close(self) -> None:
         """Let the painters finish what they are at, and close the journal."""

@@ -1,8 +1,9 @@
-"""The way of a call to a paid endpoint: journal, key, rules, fault, latency and painting, answer."""
+"""The way of a call to a paid endpoint: journal, key, account, rules, limits, fault, latency and painting, answer."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Literal, NoReturn, Protocol, TypeVar
@@ -18,6 +19,7 @@ from sandbox.cut_answers import DroppedAnswer, HalfAnswer
 from sandbox.faults import MAX_DELAY_SECONDS, BodyFault, Fault, read_spec
 from sandbox.input_images import Input, Source
 from sandbox.journal import Call
+from sandbox.rate_limits import Use
 from sandbox.values import Fields
 
 LATENCY_HEADER: Final = "x-sandbox-latency"
@@ -88,13 +90,15 @@ class Answer:
 class PaidEndpoint(Generic[Document, Order]):
     """What makes one paid endpoint: its path, how its requests are read, noted, checked and answered.
 
-    `admit` and `check` raise ApiError: `admit` while a setting closes the endpoint, `check` by the rules.
+    `admit` and `check` raise ApiError: `admit` while a setting closes the endpoint, `check` by the rules. `use` is what
+    a call takes of the rate limits.
     """
 
     path: str
     read: Callable[[Request], Awaitable[Document | ApiError]]
     note: Callable[[Document], Noted]
     check: Callable[[Document], Order]
+    use: Callable[[Order], Use]
     answer: Callable[[Sandbox, Order, BodyFault | None], Awaitable[Answer]]
     admit: Callable[[Settings, Document], None] = admit_all
 
@@ -134,11 +138,14 @@ class PaidEndpoint(Generic[Document, Order]):
 
     async def _serve(self, request: Request, sandbox: Sandbox, call: Call, document: Document | ApiError) -> _Served:
         check_key(request)
+        if sandbox.settings.account_error is not None:
+            raise sandbox.settings.account_error.error()
         latency, fault = _latency(request, sandbox), _asked_fault(request)
         if isinstance(document, ApiError):
             raise document
         self.admit(sandbox.settings, document)
         order = await asyncio.to_thread(self.check, document)  # it may have to decode images
+        standing = sandbox.window.admit(self.use(order), sandbox.settings.limits(), time.monotonic())
         fault = fault or sandbox.faults.take(order.prompt)
         if fault is not None:
             await asyncio.sleep(fault.delay)
@@ -151,7 +158,7 @@ class PaidEndpoint(Generic[Document, Order]):
         answer, _ = await asyncio.gather(
             self.answer(sandbox, order, fault.body if fault else None), asyncio.sleep(latency)
         )
-        return _painted(answer, fault)
+        return _painted(answer, fault, standing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +177,8 @@ class _Interrupted(Exception):
         self.outcome = outcome
 
 
-def _painted(answer: Answer, fault: Fault | None) -> _Served:
-    response = JSONResponse(answer.body)
+def _painted(answer: Answer, fault: Fault | None, headers: Mapping[str, str]) -> _Served:
+    response = JSONResponse(answer.body, headers=headers)
     if fault is None or fault.kind == "delay":
         return _Served(response, "answered", 200, answer.images)
     if fault.drop == "middle":

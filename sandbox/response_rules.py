@@ -77,12 +77,13 @@ class ResponseRequest:
 
 @dataclass(frozen=True, slots=True)
 class ResponseOrder:
-    """A checked request; without `inputs` the image is a new one."""
+    """A checked request; without `inputs` the image is a new one. `input_sizes` are their (width, height) in pixels."""
 
     fields: Fields
     tool: Fields
     image: ImageOrder
     inputs: tuple[bytes, ...]
+    input_sizes: tuple[tuple[int, int], ...]
     mask: bytes | None
 
     @property
@@ -109,9 +110,9 @@ def check_response(request: ResponseRequest) -> ResponseOrder:
         ApiError: at the first rule broken, or when the safety rule refuses the prompt.
     """
     _check_parameters(request.fields)
-    editing, size = _is_edit(request), (1024, 1024)
-    if request.images:
-        size = check_images(request.images, "input", MAX_IMAGES)[0]
+    editing = _is_edit(request)
+    sizes = check_images(request.images, "input", MAX_IMAGES)
+    size = sizes[0] if sizes else (1024, 1024)
     if request.mask is not None:
         check_mask(request.mask, size)
     parameters = {name: request.tool[name] for name in _IMAGE_PARAMETERS if name in request.tool}
@@ -128,6 +129,7 @@ def check_response(request: ResponseRequest) -> ResponseOrder:
         request.tool,
         image,
         tuple(usable(source).content for source in request.images) if editing else (),
+        tuple(sizes) if editing else (),
         None if request.mask is None else usable(request.mask).content,
     )
 

@@ -8,10 +8,12 @@ are not counted.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from imagequeue.pricing import output_tokens, text_tokens
 from sandbox.image_rules import ImageOrder
+from sandbox.rate_limits import Use
 
 _TILE_EDGE: Final = 512
 _TOKENS_PER_IMAGE: Final = 65
@@ -28,15 +30,37 @@ def input_image_tokens(width: int, height: int) -> int:
     return _TOKENS_PER_IMAGE + _TOKENS_PER_TILE * tiles
 
 
+@dataclass(frozen=True, slots=True)
+class _Tokens:
+    text: int
+    input_images: int
+    output_images: int
+
+    @property
+    def total(self) -> int:
+        return self.text + self.input_images + self.output_images
+
+
+def _tokens_of(order: ImageOrder, input_sizes: Sequence[tuple[int, int]]) -> _Tokens:
+    return _Tokens(
+        text=text_tokens(order.prompt),
+        input_images=sum(input_image_tokens(width, height) for width, height in input_sizes),
+        output_images=order.n * output_tokens(order.width, order.height, order.quality),
+    )
+
+
+def use_of(order: ImageOrder, input_sizes: Sequence[tuple[int, int]] = ()) -> Use:
+    """What the call takes of the account's rate limits; sizes are (width, height) in pixels."""
+    return Use(images=order.n, tokens=_tokens_of(order, input_sizes).total, input_images=len(input_sizes))
+
+
 def usage_of(order: ImageOrder, input_sizes: Sequence[tuple[int, int]] = ()) -> dict[str, object]:
     """Tokens of the whole call in the form of an image answer's `usage`; sizes are (width, height) in pixels."""
-    text = text_tokens(order.prompt)
-    inputs = sum(input_image_tokens(width, height) for width, height in input_sizes)
-    images = order.n * output_tokens(order.width, order.height, order.quality)
+    tokens = _tokens_of(order, input_sizes)
     return {
-        "input_tokens": text + inputs,
-        "output_tokens": images,
-        "total_tokens": text + inputs + images,
-        "input_tokens_details": {"text_tokens": text, "image_tokens": inputs},
-        "output_tokens_details": {"image_tokens": images, "text_tokens": 0},
+        "input_tokens": tokens.text + tokens.input_images,
+        "output_tokens": tokens.output_images,
+        "total_tokens": tokens.total,
+        "input_tokens_details": {"text_tokens": tokens.text, "image_tokens": tokens.input_images},
+        "output_tokens_details": {"image_tokens": tokens.output_images, "text_tokens": 0},
     }

@@ -1,7 +1,7 @@
 """What rehearsals and tests turn and read while the sandbox runs; without a key, as it listens on loopback.
 
 GET /healthz                      it runs
-GET, POST /sandbox/settings       latency, refusal of edits
+GET, POST /sandbox/settings       latency, refusal of edits, rate limits, blocked account (app_state.Settings)
 GET, POST, DELETE /sandbox/faults faults that wait for calls
 GET, DELETE /sandbox/calls        the journal; `?since=N` for the calls numbered above N
 GET, DELETE /sandbox/files        the uploaded files
@@ -32,9 +32,7 @@ async def get_settings(request: Request) -> JSONResponse:
 
 async def change_settings(request: Request) -> JSONResponse:
     """Change the settings that are named; calls in flight keep theirs."""
-    changes = read_spec(Settings, await request.body()).model_dump(exclude_unset=True)
-    sandbox = sandbox_of(request)
-    sandbox.settings = sandbox.settings.model_copy(update=changes)
+    sandbox_of(request).change(read_spec(Settings, await request.body()))
     return await get_settings(request)
 
 

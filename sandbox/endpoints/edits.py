@@ -15,7 +15,8 @@ from sandbox.faults import BodyFault
 from sandbox.image_answers import images_answer, paint_order
 from sandbox.image_rules import MODELS
 from sandbox.paid_calls import Answer, Noted, PaidEndpoint, noted
-from sandbox.usage import usage_of
+from sandbox.rate_limits import Use
+from sandbox.usage import usage_of, use_of
 
 
 async def _edited_answer(sandbox: Sandbox, order: EditOrder, fault: BodyFault | None) -> Answer:
@@ -28,6 +29,10 @@ def _noted_edit(request: EditRequest) -> Noted:
     return noted(request.fields, request.images, request.mask)
 
 
+def _use(order: EditOrder) -> Use:
+    return use_of(order.image, order.input_sizes)
+
+
 def _admit(settings: Settings, request: EditRequest) -> None:
     """Refuse the model while the setting says so, in the words that users of the real endpoint reported."""
     model = request.fields.get("model")
@@ -36,6 +41,6 @@ def _admit(settings: Settings, request: EditRequest) -> None:
         raise ApiError(message, code="invalid_value", param="model")
 
 
-EDITS: Final = PaidEndpoint("/v1/images/edits", read_edit, _noted_edit, check_edit, _edited_answer, _admit)
+EDITS: Final = PaidEndpoint("/v1/images/edits", read_edit, _noted_edit, check_edit, _use, _edited_answer, _admit)
 
 ROUTES: Final = (Route(EDITS.path, EDITS.serve, methods=["POST"]),)

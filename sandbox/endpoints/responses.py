@@ -17,7 +17,9 @@ from sandbox.faults import BodyFault
 from sandbox.image_answers import Painted, digests, paint_order
 from sandbox.paid_calls import Answer, Noted, PaidEndpoint, noted
 from sandbox.painter import Commission, paint
+from sandbox.rate_limits import Use
 from sandbox.response_rules import ResponseOrder, ResponseRequest, check_response, read_response
+from sandbox.usage import use_of
 from sandbox.values import given
 
 _WORDS: Final = "Here is the image."
@@ -100,6 +102,11 @@ def _noted_response(request: ResponseRequest) -> Noted:
     return noted({**request.tool, "prompt": request.prompt}, request.images, request.mask)
 
 
-RESPONSES: Final = PaidEndpoint("/v1/responses", read_response, _noted_response, check_response, _responded)
+def _use(order: ResponseOrder) -> Use:
+    """What the image tool takes: its model's limits are the tight ones, not those of the model that calls it."""
+    return use_of(order.image, order.input_sizes)
+
+
+RESPONSES: Final = PaidEndpoint("/v1/responses", read_response, _noted_response, check_response, _use, _responded)
 
 ROUTES: Final = (Route(RESPONSES.path, RESPONSES.serve, methods=["POST"]),)

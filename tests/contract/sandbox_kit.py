@@ -21,6 +21,17 @@ GENERATIONS: Final = "/v1/images/generations"
 EDITS: Final = "/v1/images/edits"
 RESPONSES: Final = "/v1/responses"
 
+DEFAULTS: Final[dict[str, Any]] = {
+    "latency_seconds": 0,
+    "refuse_edits": False,
+    "images_per_minute": None,
+    "tokens_per_minute": None,
+    "input_images_per_minute": None,
+    "limit_window_seconds": 60,
+    "account_error": None,
+}
+"""The settings of a sandbox that just started."""
+
 _START_SECONDS: Final = 20
 _EVENT_SECONDS: Final = 10
 _SERVE: Final = """
@@ -86,7 +97,7 @@ class RunningSandbox:
         self.http.delete("/sandbox/faults").raise_for_status()
         self.http.delete("/sandbox/calls").raise_for_status()
         self.http.delete("/sandbox/files").raise_for_status()
-        self.set(latency_seconds=0, refuse_edits=False)
+        self.set(**DEFAULTS)
 
 
 @contextmanager

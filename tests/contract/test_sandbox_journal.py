@@ -15,10 +15,9 @@ from typing import Any
 import httpx2
 import pytest
 from openai import APITimeoutError, AsyncOpenAI, OpenAI
-from sandbox_kit import GENERATIONS, KEY, MODEL, RunningSandbox, running_sandbox
+from sandbox_kit import DEFAULTS, GENERATIONS, KEY, MODEL, RunningSandbox, running_sandbox
 
 CHEAP = {"model": MODEL, "prompt": "a fox", "quality": "low"}
-DEFAULTS = {"latency_seconds": 0, "refuse_edits": False}
 UNUSABLE_SETTINGS: list[dict[str, Any]] = [
     {"latency_seconds": -1},
     {"latency_seconds": "1"},
@@ -26,6 +25,12 @@ UNUSABLE_SETTINGS: list[dict[str, Any]] = [
     {"latency": 1},
     {"refuse_edits": "yes"},
     {"latency_seconds": 1, "refuse_edits": 1},
+    {"images_per_minute": 0},
+    {"tokens_per_minute": 1.5},
+    {"input_images_per_minute": "5"},
+    {"limit_window_seconds": 0},
+    {"limit_window_seconds": None},
+    {"account_error": "insufficient_quota"},
 ]
 
 
@@ -128,9 +133,9 @@ def test_settings_that_are_not_named_stay(sandbox: RunningSandbox) -> None:
     sandbox.set(latency_seconds=0.01)
     sandbox.set(refuse_edits=True)
     sandbox.set()
-    assert sandbox.http.get("/sandbox/settings").json() == {"latency_seconds": 0.01, "refuse_edits": True}
+    assert sandbox.http.get("/sandbox/settings").json() == DEFAULTS | {"latency_seconds": 0.01, "refuse_edits": True}
     sandbox.set(latency_seconds=0)
-    assert sandbox.http.get("/sandbox/settings").json() == {"latency_seconds": 0, "refuse_edits": True}
+    assert sandbox.http.get("/sandbox/settings").json() == DEFAULTS | {"refuse_edits": True}
 
 
 def test_400_waiting_calls_do_not_keep_others_waiting(sandbox: RunningSandbox) -> None:
