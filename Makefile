@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check format bench lock clean
+.PHONY: help demo up test drills chaos check format bench lock clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ up: $(VENV)/.installed-run  ## start everything on this machine until Ctrl-C
 test: $(VENV)/.installed-dev  ## all tests, on real Redis, S3, workers and HTTP
 	$(BIN)/python -m pytest $(PYTEST)
 
+drills: $(VENV)/.installed-dev  ## three failures with figures: a killed worker, rate limits, an outage of S3
+	$(BIN)/python tests/chaos/drills.py
+
 check: $(VENV)/.installed-dev  ## format, lint, types, import rules, sizes
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -47,6 +50,11 @@ format: $(VENV)/.installed-dev  ## write the format and the safe lint fixes
 
 bench: $(VENV)/.installed-dev  ## the benchmarks, each beside what one would use instead
 	$(BIN)/python benchmarks/run.py
+
+SEEDS ?= 10
+SCALE ?= long
+chaos: $(VENV)/.installed-dev  ## kills, cuts and OpenAI's faults against the whole stack: SEEDS=30, or SEED=7 alone
+	$(BIN)/python tests/chaos/run.py --scale $(SCALE) $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
 lock: | $(BIN)/python  ## resolve again and rewrite constraints.txt
 	$(BIN)/python tools/lock.py
