@@ -15,7 +15,9 @@ RUN python -m venv /opt/imagequeue \
 
 FROM python:3.11-slim
 COPY --from=build /opt/imagequeue /opt/imagequeue
-RUN useradd --system --uid 10001 --create-home imagequeue
+# A new volume on the spool takes over the folder's owner.
+RUN useradd --system --uid 10001 --create-home imagequeue \
+    && install --directory --owner=imagequeue /var/lib/imagequeue/spool
 # IMAGEQUEUE_API_HOST: inside a container 127.0.0.1 is reached by nobody else; what is published decides who gets in.
 ENV PATH=/opt/imagequeue/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONUNBUFFERED=1 \

@@ -52,7 +52,7 @@ class Part(BaseModel):
 class Readiness(BaseModel):
     """Whether jobs can be taken and worked on now, part by part."""
 
-    status: Literal["ready", "unready"]
+    status: Literal["ready", "paused", "unready"]
     parts: dict[str, Part]
 
 

@@ -58,7 +58,7 @@ class Part(_Answered):
 class Readiness(_Answered):
     """Whether jobs can be taken and worked on now, part by part."""
 
-    status: Literal["ready", "unready"]
+    status: Literal["ready", "paused", "unready"]
     parts: Mapping[str, Part]
 
 

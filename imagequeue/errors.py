@@ -18,7 +18,8 @@ ImageQueueError
     ├── ModerationBlocked     moderation_blocked       refused by OpenAI's safety system
     ├── ProviderRefused       provider_refused         any other refusal of this very request
     ├── AccountBlocked        account_blocked          quota, billing, key: no request of this account passes
-    ├── ProviderBusy          provider_busy            429, 500, 503 with a body, or no connection: not billed
+    ├── ProviderBusy          provider_busy            500, 503 with a body, or no connection: not billed
+    │   └── RateLimited       rate_limited             429: the whole fleet calls too often; not billed
     ├── OutcomeUnknown        outcome_unknown          the call may have been served and billed
     └── BadOutput             bad_output               answered and billed, but not with the images asked for
 """
@@ -204,9 +205,17 @@ class ProviderRefused(ProviderError):
 
 
 class AccountBlocked(ProviderError):
-    """Quota, billing or key: no request of this account will pass until somebody acts."""
+    """Quota, billing or key: no request of this account will pass until somebody acts. The queue waits for that.
+
+    `reason` is OpenAI's code, or `http_401` and the like where it gave none. The message ends with what to do.
+    """
 
     code = "account_blocked"
+    retryable = True
+
+    def __init__(self, message: str, *, reason: str, request_id: str | None = None) -> None:
+        self.reason = reason
+        super().__init__(message, request_id=request_id)
 
 
 class ProviderBusy(ProviderError):
@@ -220,6 +229,12 @@ class ProviderBusy(ProviderError):
     ) -> None:
         self.retry_after_seconds = retry_after_seconds
         super().__init__(message, request_id=request_id)
+
+
+class RateLimited(ProviderBusy):
+    """OpenAI asks all of us to slow down. Not served and not billed."""
+
+    code = "rate_limited"
 
 
 class OutcomeUnknown(ProviderError):

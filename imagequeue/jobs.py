@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from ulid import ULID
 
 from imagequeue import pricing
+from imagequeue.errors import BadOutput
+from imagequeue.rate_limits import Load
 from imagequeue.requests import AnyRequest, EditRequest, GenerateRequest, TurnRequest
 from imagequeue.sizes import parse_size
 
@@ -64,17 +66,20 @@ class Attempt(Frozen):
     worker: str
     started: int
     call_started: int | None = None  # set before the request leaves: from here on money may be spent
+    answered: int | None = None  # the whole answer is on the worker's disk: nobody needs to call again
     ended: int | None = None
     outcome: AttemptOutcome | None = None
     request_id: str | None = None  # OpenAI's, for its support
     route: Literal["direct", "responses"] | None = None
+    code: str | None = None  # of the error that ended it
     error: str | None = None
+    cost_usd_estimated: float | None = None  # None: not known
 
     @property
     def maybe_billed_for_nothing(self) -> bool:
-        """Whether money may have been spent without an image to show for it."""
-        lost = self.outcome in (AttemptOutcome.UNKNOWN, AttemptOutcome.CANCELLED)
-        return lost and self.call_started is not None
+        """Whether money may have been spent without an image to show for it, how much is not known."""
+        lost = self.outcome in (AttemptOutcome.UNKNOWN, AttemptOutcome.CANCELLED) or self.code == BadOutput.code
+        return lost and self.call_started is not None and self.cost_usd_estimated is None
 
 
 class Image(Frozen):
@@ -196,9 +201,23 @@ class NewJob(Frozen):
     def estimate(self) -> PriceEstimate:
         """Its price before the call."""
         request = self.request
-        inputs = 0 if isinstance(request, GenerateRequest) else max(1, len(request.images))
-        figures = pricing.estimate(request.prompt, parse_size(request.size), request.quality, request.n, inputs)
+        size = parse_size(request.size)
+        figures = pricing.estimate(request.prompt, size, request.quality, request.n, self._inputs)
         return PriceEstimate(low_usd=figures.low_usd, expected_usd=figures.expected_usd, high_usd=figures.high_usd)
+
+    @property
+    def load(self) -> Load:
+        """What its call uses of OpenAI's limits per minute."""
+        request = self.request
+        tokens = pricing.expected_tokens(
+            request.prompt, parse_size(request.size), request.quality, request.n, self._inputs
+        )
+        return Load(images=request.n, tokens=tokens, input_images=self._inputs)
+
+    @property
+    def _inputs(self) -> int:
+        request = self.request
+        return 0 if isinstance(request, GenerateRequest) else max(1, len(request.images))
 
 
 class Claim(Frozen):
@@ -206,6 +225,7 @@ class Claim(Frozen):
 
     job: Job
     holder: str  # unique for each claim, so that a repeated claim or finish is recognised
+    probe: bool = False  # the circuit breaker is open: how this one ends tells whether the account works again
 
     @property
     def attempt(self) -> int:
@@ -235,5 +255,6 @@ def is_job_id(text: str) -> bool:
 
 def fingerprint(model: str, request: GenerateRequest | EditRequest | TurnRequest) -> str:
     """Sha256, hexadecimal, of what decides the picture and where it goes."""
-    canonical = json.dumps([model, request.model_dump(mode="json")], sort_keys=True, separators=(",", ":"))
+    decisive = request.model_dump(mode="json", exclude={"on_unknown_outcome"})
+    canonical = json.dumps([model, decisive], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()

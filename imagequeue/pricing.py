@@ -86,6 +86,12 @@ def estimate(prompt: str, size: tuple[int, int] | None, quality: str, n: int, in
     )
 
 
+def expected_tokens(prompt: str, size: tuple[int, int] | None, quality: str, n: int, inputs: int = 0) -> int:
+    """Tokens that OpenAI will probably count for a call: `estimate`'s expected case."""
+    expected: FixedQuality = quality if quality in ("low", "medium", "high") else "medium"
+    return text_tokens(prompt) + inputs * _INPUT_IMAGE_TOKENS[1] + n * output_tokens(*(size or _AUTO_SIZE), expected)
+
+
 def cost_usd(usage: TokenUsage) -> float | None:
     """Dollars for what the provider counted; None when it counted nothing.
 

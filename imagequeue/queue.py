@@ -43,6 +43,7 @@ def make_celery(settings: Settings) -> Celery:
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,  # however long the broker is away
         broker_transport_options={
             "queue_order_strategy": "priority",
             "global_keyprefix": settings.key_prefix,

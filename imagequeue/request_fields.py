@@ -151,6 +151,15 @@ User = Annotated[
     ),
     AfterValidator(_sendable),
 ]
+OnUnknownOutcome = Annotated[
+    Literal["retry", "fail"],
+    BeforeValidator(_lower_trimmed),
+    Field(
+        description="What to do after a call to OpenAI whose fate is not known (no answer came): `retry` calls once "
+        "more and may pay twice, `fail` ends the job. Either way the attempt is shown. Default: the server's setting.",
+        examples=["fail"],
+    ),
+]
 ImageSource = Annotated[
     str,
     Field(

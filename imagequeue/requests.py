@@ -17,6 +17,7 @@ from imagequeue.request_fields import (
     InputImages,
     Mask,
     Moderation,
+    OnUnknownOutcome,
     OutputCompression,
     OutputFormat,
     Prompt,
@@ -42,6 +43,7 @@ class _Request(BaseModel):
     output_compression: OutputCompression | None = None
     filename_prefix: FilenamePrefix | None = None
     user: User | None = None
+    on_unknown_outcome: OnUnknownOutcome | None = None
 
 
 class GenerateRequest(_Request):

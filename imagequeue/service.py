@@ -24,6 +24,7 @@ from imagequeue.store.fleet import FleetStore
 from imagequeue.store.job_search import JobFilter, newest_job_ids
 from imagequeue.store.jobs import JobStore
 from imagequeue.store.keys import Keys
+from imagequeue.store.limiter import LimiterStore
 from imagequeue.store.sessions import SessionStore
 from imagequeue.views import JobPage, JobView, job_view
 from imagequeue.waiting import ChangeReader
@@ -52,6 +53,7 @@ class ImageQueue:
         settings: Settings,
         store: JobStore,
         fleet: FleetStore,
+        limiter: LimiterStore,
         objects: ObjectStore,
         dispatcher: Dispatcher,
         changes: ChangeReader,
@@ -63,6 +65,7 @@ class ImageQueue:
         self._settings = settings
         self._store = store
         self._fleet = fleet
+        self._limiter = limiter
         self._objects = objects
         self._dispatcher = dispatcher
         self._changes = changes
@@ -87,7 +90,7 @@ class ImageQueue:
             owner=owner,
             lane=lane,
             model=settings.model,
-            on_unknown_outcome=settings.on_unknown_outcome,
+            on_unknown_outcome=request.on_unknown_outcome or settings.on_unknown_outcome,
         )
         job = self._store.submit(new)
         self._dispatcher.dispatch(job.id, job.lane)
@@ -107,7 +110,7 @@ class ImageQueue:
 
     def view(self, job: Job) -> JobView:
         """The job as clients see it, with its place in the queue."""
-        return job_view(job, self._store.position(job))
+        return job_view(job, self._store.position(job), self._limiter.state())
 
     def wait(self, job_id: str, seconds: float, *, owner: str = LOCAL_OWNER) -> Job:
         """Return the job once it has ended, or as it is after `seconds` (the setting caps them) or `stop_waiting`."""
@@ -148,10 +151,9 @@ class ImageQueue:
         among = None if session_id is None else self.sessions.turn_job_ids(session_id, owner=owner)
         wanted = JobFilter(owner, state, job_type, among)
         ids = list(islice(newest_job_ids(self._store, wanted, cursor, limit + 1), limit + 1))
-        jobs = self._store.get_many(ids[:limit])
-        return JobPage(
-            jobs=tuple(self.view(job) for job in jobs), next_cursor=ids[limit - 1] if len(ids) > limit else None
-        )
+        limiter = self._limiter.state()
+        jobs = [job_view(job, self._store.position(job), limiter) for job in self._store.get_many(ids[:limit])]
+        return JobPage(jobs=tuple(jobs), next_cursor=ids[limit - 1] if len(ids) > limit else None)
 
     def cancel(self, job_id: str, *, owner: str = LOCAL_OWNER) -> Job:
         """Cancel a queued job at once, or ask for a running one; the answer's state tells which.
@@ -186,8 +188,13 @@ class ImageQueue:
         )
 
     def health(self) -> Mapping[str, PartHealth]:
-        """Whether Redis, S3 and a worker serve."""
-        return {"redis": self._redis_health(), "s3": self._s3_health(), "workers": self._worker_health()}
+        """Whether Redis, S3, a worker and OpenAI serve."""
+        return {
+            "redis": self._redis_health(),
+            "s3": self._s3_health(),
+            "workers": self._worker_health(),
+            "openai": self._openai_health(),
+        }
 
     def probe_messages(self, timeout_seconds: float) -> str | None:
         """The name of a worker that received a message just sent; None when none did in time.
@@ -233,6 +240,14 @@ class ImageQueue:
             return PartHealth(False, "No worker gave a sign of life. Start one: imagequeue worker")
         return PartHealth(True, f"{len(workers)} alive")
 
+    def _openai_health(self) -> PartHealth:
+        """What the last calls told: nothing is asked of OpenAI here."""
+        try:
+            reason = self._limiter.state().reason
+        except ImageQueueError as error:
+            return PartHealth(False, str(error))
+        return PartHealth(True, "takes calls") if reason is None else PartHealth(False, f"Jobs wait for {reason}")
+
 
 def open_queue(settings: Settings) -> ImageQueue:
     """Connect everything that `settings` names.
@@ -244,7 +259,7 @@ def open_queue(settings: Settings) -> ImageQueue:
     client, reading = connect(settings.redis_url), connect(settings.redis_url, max_connections=1)
     refuse_eviction(client)
     keys = Keys(settings.key_prefix)
-    store = JobStore(client, keys)
+    store, limiter = JobStore(client, keys), LimiterStore(client, keys)
     objects, dispatcher = ObjectStore(settings), Dispatcher(make_celery(settings), store)
     inputs = InputStore(objects, settings)
     sources = Sources(inputs, store)
@@ -252,11 +267,12 @@ def open_queue(settings: Settings) -> ImageQueue:
         settings=settings,
         store=store,
         fleet=FleetStore(client, keys),
+        limiter=limiter,
         objects=objects,
         dispatcher=dispatcher,
         changes=ChangeReader(reading, keys.changes),
         inputs=inputs,
         sources=sources,
-        sessions=SessionService(settings, store, SessionStore(client, keys), dispatcher, sources),
+        sessions=SessionService(settings, store, SessionStore(client, keys), limiter, dispatcher, sources),
         connections=(client, reading),
     )

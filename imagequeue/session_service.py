@@ -14,6 +14,7 @@ from imagequeue.sessions import NewSession, Session, SessionSubmit, session_imag
 from imagequeue.settings import Settings
 from imagequeue.sources import Sources
 from imagequeue.store.jobs import JobStore
+from imagequeue.store.limiter import LimiterStore
 from imagequeue.store.sessions import SessionStore
 
 DEFAULT_FORMAT: Final = "png"
@@ -23,11 +24,18 @@ class SessionService:
     """Start, go on, look, end, fork. Every session belongs to an owner; to others it does not exist."""
 
     def __init__(
-        self, settings: Settings, jobs: JobStore, sessions: SessionStore, dispatcher: Dispatcher, sources: Sources
+        self,
+        settings: Settings,
+        jobs: JobStore,
+        sessions: SessionStore,
+        limiter: LimiterStore,
+        dispatcher: Dispatcher,
+        sources: Sources,
     ) -> None:
         self._settings = settings
         self._jobs = jobs
         self._sessions = sessions
+        self._limiter = limiter
         self._dispatcher = dispatcher
         self._sources = sources
 
@@ -109,7 +117,7 @@ class SessionService:
             owner=owner,
             lane="interactive",
             model=settings.model,
-            on_unknown_outcome=settings.on_unknown_outcome,
+            on_unknown_outcome=request.on_unknown_outcome or settings.on_unknown_outcome,
             session_id=session_id,
         )
         job = self._jobs.submit(new, joins)
@@ -125,7 +133,8 @@ class SessionService:
 
     def _view(self, session: Session) -> SessionView:
         jobs = self._jobs.get_many(self._sessions.turn_job_ids(session.id))
-        return session_view(session, [(job, self._jobs.position(job)) for job in jobs])
+        turns = [(job, self._jobs.position(job)) for job in jobs]
+        return session_view(session, turns, self._limiter.state())
 
     def _summary(self, session: Session) -> SessionSummary:
         return session_summary(session, self._jobs.get_many(self._sessions.turn_job_ids(session.id)))

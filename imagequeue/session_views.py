@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from imagequeue.jobs import Job, JobState
+from imagequeue.rate_limits import LimiterState
 from imagequeue.sessions import Session, SessionState
 from imagequeue.views import ImageView, JobView, Timestamp, View, image_path, job_view, utc
 
@@ -66,10 +67,10 @@ def session_summary(session: Session, jobs: Sequence[Job]) -> SessionSummary:
     )
 
 
-def session_view(session: Session, turns: Sequence[tuple[Job, int | None]]) -> SessionView:
-    """Show a session with its turns, each with its place in the queue."""
+def session_view(session: Session, turns: Sequence[tuple[Job, int | None]], limiter: LimiterState) -> SessionView:
+    """Show a session with its turns, each with its place in the queue; `limiter` is what holds the fleet back."""
     jobs = [job for job, _ in turns]
-    views = tuple(job_view(job, position) for job, position in turns)
+    views = tuple(job_view(job, position, limiter) for job, position in turns)
     current = session.image.job_id if session.image else None
     image = next((view.images[0] for view in views if view.id == current), None)
     return SessionView(**session_summary(session, jobs).model_dump(), turns=views, image=image)

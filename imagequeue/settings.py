@@ -16,6 +16,7 @@ from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationE
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from imagequeue.errors import Misconfigured
+from imagequeue.rate_limits import RateLimits
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _ORIGIN = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:\d{1,5})?")
@@ -109,6 +110,22 @@ class Settings(BaseSettings):
         default=600, description="How long after its first start a job may be retried when OpenAI is busy."
     )
 
+    images_per_minute: int | None = Field(
+        default=None, ge=1, description="Images that the account may make in a minute; default: learned from 429s only."
+    )
+    tokens_per_minute: int | None = Field(
+        default=None, ge=1, description="Tokens that the account may use in a minute; default: learned from 429s only."
+    )
+    input_images_per_minute: int | None = Field(
+        default=None, ge=1, description="Images that the account may send in a minute; default: learned from 429s only."
+    )
+    interactive_share: float = Field(
+        default=0.2,
+        ge=0,
+        le=0.9,
+        description="Part of each limit per minute that batch jobs leave to interactive ones while those come.",
+    )
+
     worker_slots: int = Field(default=128, ge=1, le=1000, description="Calls that one worker process holds at once.")
     lease_seconds: Annotated[float, Field(ge=1, allow_inf_nan=False)] = Field(
         default=15, description="How long a worker may be silent before its jobs are taken back; renewed at a third."
@@ -116,6 +133,17 @@ class Settings(BaseSettings):
     spool_dir: Path = Field(
         default_factory=lambda: Path(tempfile.gettempdir(), "imagequeue-spool"),
         description="Folder for files on their way: answers between OpenAI and S3, inputs while they are checked.",
+    )
+
+    spool_hold_seconds: Seconds = Field(
+        default=600,
+        description="How long an answer left on a worker's disk is waited for before its call counts as lost.",
+    )
+    spool_min_free_bytes: int = Field(
+        default=268_435_456, ge=0, description="Free bytes on the spool's disk below which a worker takes no job."
+    )
+    shutdown_grace_seconds: Seconds = Field(
+        default=360, description="How long, in seconds, a worker told to stop waits for its calls in flight."
     )
 
     input_origins: Origins | None = Field(
@@ -157,6 +185,16 @@ class Settings(BaseSettings):
     def session_idle_ms(self) -> int:
         """How long a session may be unused, in milliseconds."""
         return int(self.session_idle_hours * 3_600_000)
+
+    @property
+    def rate_limits(self) -> RateLimits:
+        """What the account may use in a minute."""
+        return RateLimits(
+            images=self.images_per_minute or 0,
+            tokens=self.tokens_per_minute or 0,
+            input_images=self.input_images_per_minute or 0,
+            interactive_share=self.interactive_share,
+        )
 
     @property
     def lease_ms(self) -> int:

@@ -21,6 +21,7 @@ from imagequeue.jobs import (
     PriceEstimate,
     Usage,
 )
+from imagequeue.rate_limits import LimiterState
 from imagequeue.requests import AnyRequest
 
 Timestamp = Annotated[datetime, Field(description="UTC, ISO 8601.", examples=["2026-08-01T12:00:00.000Z"])]
@@ -54,11 +55,15 @@ class AttemptView(View):
     worker: str
     started_at: Timestamp
     call_started_at: Timestamp | None = Field(description="When the request left for OpenAI.")
+    answered_at: Timestamp | None = Field(description="When the whole answer was on the worker's disk.")
     ended_at: Timestamp | None
     outcome: AttemptOutcome | None
     request_id: str | None = Field(description="OpenAI's id of the call.")
     route: Literal["direct", "responses"] | None
+    code: str | None = Field(description="Of the error that ended it.")
     error: str | None
+    cost_usd_estimated: float | None = Field(description="What it cost; null when that is not known.")
+    possible_extra_cost_usd: float = Field(description="What it may have cost without an image to show for it.")
 
 
 class JobView(View):
@@ -96,8 +101,8 @@ class JobPage(View):
     next_cursor: str | None = Field(description="Pass as `cursor` for the next page; null on the last.")
 
 
-def job_view(job: Job, position: int | None) -> JobView:
-    """Show a job; `position` is its place in the queue while it waits."""
+def job_view(job: Job, position: int | None, limiter: LimiterState) -> JobView:
+    """Show a job; `position` is its place in the queue while it waits, `limiter` what holds the fleet back."""
     return JobView(
         **job.model_dump(
             include={"id", "type", "state", "lane", "model", "cost_usd_estimated", "notes", "session_id", "turn"}
@@ -109,11 +114,11 @@ def job_view(job: Job, position: int | None) -> JobView:
         estimate=job.estimate,
         error=job.error,
         position=position,
-        waiting_for=_waiting_for(job, position),
+        waiting_for=_waiting_for(job, position, limiter),
         created_at=utc(job.created_at),
         started_at=_utc_or_none(job.started_at),
         finished_at=_utc_or_none(job.finished_at),
-        attempts=tuple(_attempt_view(attempt) for attempt in job.attempts),
+        attempts=tuple(_attempt_view(job, attempt) for attempt in job.attempts),
         images=tuple(image_view(job, image) for image in job.images),
         possible_extra_cost_usd=job.possible_extra_cost_usd,
     )
@@ -124,27 +129,35 @@ def image_path(job_id: str, index: int) -> str:
     return f"/v1/jobs/{job_id}/images/{index}"
 
 
-def _waiting_for(job: Job, position: int | None) -> str | None:
+def _waiting_for(job: Job, position: int | None, limiter: LimiterState) -> str | None:
     if job.state.terminal:
         return None
     if job.cancel_requested:
         return "the worker to stop"
     if job.state is JobState.RUNNING:
-        return "OpenAI's answer"
+        spooled = job.attempts and job.attempts[-1].answered
+        return "its images, which OpenAI has made, to be stored" if spooled else "OpenAI's answer"
+    if limiter.reason:
+        return limiter.reason
     if job.not_before is not None:
         return f"a retry not before {utc(job.not_before).isoformat(timespec='seconds')}: {job.attempts[-1].error}"
     if position is None:
         return "the session's turns before it"
     ahead = position - 1
-    return "a free worker slot" if ahead == 0 else f"a free worker slot, behind {ahead:,} other jobs"
+    behind = f", behind {ahead:,} other jobs" if ahead else ""
+    if limiter.parked:
+        return f"room within OpenAI's rate limits{limiter.pace(position)}{behind}"
+    return f"a free worker slot{behind}"
 
 
-def _attempt_view(attempt: Attempt) -> AttemptView:
+def _attempt_view(job: Job, attempt: Attempt) -> AttemptView:
     return AttemptView(
-        **attempt.model_dump(exclude={"started", "call_started", "ended"}),
+        **attempt.model_dump(exclude={"started", "call_started", "answered", "ended"}),
         started_at=utc(attempt.started),
         call_started_at=_utc_or_none(attempt.call_started),
+        answered_at=_utc_or_none(attempt.answered),
         ended_at=_utc_or_none(attempt.ended),
+        possible_extra_cost_usd=job.estimate.expected_usd if attempt.maybe_billed_for_nothing else 0.0,
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from fleet_kit import LEASE_SECONDS, Fleet, SandboxProcess, make_fleet, start_sandbox
+from stack_kit import Stack, running_stack
 
 from sandbox.stack.processes import stop
 from sandbox.stack.redis_server import RunningServer, start_redis
@@ -84,6 +85,13 @@ def working_fleet(shared_fleet: Fleet) -> Fleet:
     """The shared queue, with a sandbox that answers at once."""
     shared_fleet.sandbox.set_latency(0)
     return shared_fleet
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stack]:
+    """The whole stack as a user starts it, for tests that do not stop it."""
+    with running_stack(tmp_path_factory.mktemp("stack")) as running:
+        yield running
 
 
 def own_fleet(services: Mapping[str, str], sandbox: SandboxProcess, folder: Path) -> Fleet:

@@ -13,9 +13,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final, Literal, cast
+from typing import Final, Literal, cast
 
 from imagequeue.errors import BadOutput
+from worker.spool import OutputFile
 
 ImageKey = Literal["b64_json", "result"]
 _OPENINGS: Final[dict[ImageKey, re.Pattern[bytes]]] = {
@@ -48,8 +49,8 @@ class AnswerSplitter:
         self._opening = _OPENINGS[key]
         self._text = bytearray()
         self._held = b""
-        self._files: list[Path] = []
-        self._file: IO[bytes] | None = None
+        self._files: list[OutputFile] = []
+        self._file: OutputFile | None = None
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the answer.
@@ -76,7 +77,7 @@ class AnswerSplitter:
             raise BadOutput(f"OpenAI's answer is not JSON: {error}") from error
         if not isinstance(body, dict):
             raise BadOutput("OpenAI's answer is not a JSON object.")
-        return Answer(body=cast("dict[str, object]", body), files=tuple(self._files))
+        return Answer(body=cast("dict[str, object]", body), files=tuple(file.path for file in self._files))
 
     def close(self) -> None:
         """Close what an interrupted answer left open."""
@@ -94,14 +95,13 @@ class AnswerSplitter:
             self._keep_text(self._held[:-_LONGEST_OPENING])
             self._held = self._held[-_LONGEST_OPENING:]
             return False
-        path = self._folder / str(len(self._files))
+        self._file = OutputFile(self._folder / str(len(self._files)))
         self._keep_text(self._held[: opening.end()])
         self._held = self._held[opening.end() :]
-        self._files.append(path)
-        self._file = path.open("wb")
+        self._files.append(self._file)
         return True
 
-    def _step_in_image(self, file: IO[bytes]) -> bool:
+    def _step_in_image(self, file: OutputFile) -> bool:
         end = self._held.find(b'"')
         encoded = self._held if end < 0 else self._held[:end]
         encoded = encoded.replace(b"\\/", b"/")  # some servers escape the slash, as JSON allows

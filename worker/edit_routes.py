@@ -14,7 +14,7 @@ from openai import APIStatusError
 from imagequeue.errors import ProviderError, ProviderRefused
 from imagequeue.store.fleet import FleetStore
 from worker.edit_order import EditOrder
-from worker.openai_images import Painted
+from worker.spool import Painted
 
 Route = Literal["direct", "responses"]
 EditCall = Callable[[EditOrder, Path], Awaitable[Painted]]

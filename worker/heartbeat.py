@@ -11,17 +11,18 @@ import structlog
 
 from imagequeue.errors import StoreUnavailable
 from imagequeue.jobs import Claim
+from imagequeue.store.attempts import AttemptStore, lease_of
 from imagequeue.store.fleet import FleetStore
-from imagequeue.store.jobs import JobStore, lease_of
 
 _BEATS_PER_LEASE: Final = 3
+_RETRY_SECONDS: Final = 0.5
 _log = structlog.stdlib.get_logger(__name__)
 
 
 class Heartbeat:
     """Renews leases in a thread of its own, from `start` to `close`."""
 
-    def __init__(self, store: JobStore, fleet: FleetStore, worker: str, lease_ms: int) -> None:
+    def __init__(self, store: AttemptStore, fleet: FleetStore, worker: str, lease_ms: int) -> None:
         self._store = store
         self._fleet = fleet
         self._worker = worker
@@ -58,19 +59,22 @@ class Heartbeat:
             _log.warning("leaving_untold", error=str(error))
 
     def _run(self) -> None:
-        while not self._stopping.wait(self._lease_ms / 1000 / _BEATS_PER_LEASE):
-            self._beat()
+        interval = self._lease_ms / 1000 / _BEATS_PER_LEASE
+        pause = interval
+        while not self._stopping.wait(pause):
+            pause = interval if self._beat() else min(interval, _RETRY_SECONDS)
 
-    def _beat(self) -> None:
+    def _beat(self) -> bool:
         with self._lock:
             leases = sorted(self._leases)
         try:
             lost = self._store.renew(self._worker, leases, self._lease_ms)
         except StoreUnavailable as error:
             _log.warning("heartbeat_missed", error=str(error), leases=len(leases))
-            return
+            return False
         with self._lock:
             taken = self._leases.intersection(lost)  # those that ended meanwhile were not taken back
             self._leases.difference_update(taken)
         for lease in sorted(taken):
             _log.warning("lease_taken_back", lease=lease)
+        return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, Literal, cast
 
@@ -12,13 +11,14 @@ from openai import AsyncAPIResponse, AsyncOpenAI, omit
 from openai.types import ImagesResponse
 
 from imagequeue.errors import BadOutput, Misconfigured
-from imagequeue.jobs import Applied, Job, Usage
+from imagequeue.jobs import Job
 from imagequeue.requests import GenerateRequest
 from imagequeue.settings import Settings
 from worker.answer_fields import applied_of, usage_of
 from worker.answers import Answer, AnswerSplitter
 from worker.edit_order import EditOrder, LocalImage
 from worker.policy import meaning_of
+from worker.spool import Painted
 
 SANDBOX_HEADER: Final = "x-imagequeue-sandbox"
 SANDBOX_NOTE: Final = "Painted by the imagequeue sandbox, not by OpenAI: nothing was paid."
@@ -26,17 +26,6 @@ _OPENAI_URL: Final = "https://api.openai.com/v1"  # the SDK's default; it takes 
 _REQUEST_ID_HEADER: Final = "x-request-id"
 _CONNECT_TIMEOUT_SECONDS: Final = 10.0
 _CHUNK_BYTES: Final = 262_144
-
-
-@dataclass(frozen=True, slots=True)
-class Painted:
-    """What a call gave: undecoded image files, and what OpenAI says of them."""
-
-    files: tuple[Path, ...]
-    usage: Usage | None
-    applied: Applied
-    request_id: str | None
-    notes: tuple[str, ...]
 
 
 class OpenAIImages:

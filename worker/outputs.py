@@ -15,7 +15,7 @@ from PIL import UnidentifiedImageError
 from imagequeue.errors import BadOutput
 from imagequeue.jobs import Image, Job
 from imagequeue.objects import ObjectStore
-from worker.openai_images import Painted
+from worker.spool import Painted
 
 PREVIEW_EDGE: Final = 768
 """Longest edge of a preview in pixels."""
@@ -49,6 +49,7 @@ def verify(path: Path) -> Verified:
 
     Raises:
         BadOutput: it is no PNG, JPEG or WebP, or it is damaged.
+        FileNotFoundError: it is not there.
     """
     try:
         with PillowImage.open(path, formats=tuple(_EXTENSIONS)) as image:
@@ -59,6 +60,8 @@ def verify(path: Path) -> Verified:
             small.save(preview, "WEBP", quality=PREVIEW_QUALITY, method=2)
             kind = "JPEG" if image.format == "MPO" else image.format or ""  # Pillow's name for a JPEG of many pictures
             return Verified(path, kind, image.width, image.height, preview.getvalue())
+    except FileNotFoundError:  # not the image's fault: it was paid for, and may be elsewhere
+        raise
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, PillowImage.DecompressionBombError) as error:
         raise BadOutput(f"Output {path.name} is not a usable image: {error}") from error
 

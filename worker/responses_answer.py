@@ -11,7 +11,7 @@ from imagequeue.errors import BadOutput, ModerationBlocked, ProviderError, Provi
 from imagequeue.jobs import Applied, Usage
 from worker.answer_fields import Fields, applied_of, object_of, objects_of, text_of, usage_of
 from worker.answers import Answer
-from worker.policy import RULES
+from worker.policy import Told, meaning_of_told
 
 _MODERATION_CODES: Final = frozenset({"image_content_policy_violation", "content_filter"})
 """What this API says beside the image endpoints' own codes."""
@@ -79,12 +79,12 @@ def _why_no_image(body: Fields, calls: Sequence[Fields]) -> ProviderError:
 
 
 def _meaning(error: Fields) -> ProviderError:
-    code = text_of(error.get("code")) or text_of(error.get("type")) or ""
-    message = f"OpenAI answered {code or 'an error'}: {text_of(error.get('message')) or 'no reason given'}"
-    if code in _MODERATION_CODES or object_of(error.get("moderation_details")):
+    code, kind = text_of(error.get("code")) or "", text_of(error.get("type")) or ""
+    text = text_of(error.get("message")) or "no reason given"
+    message = f"OpenAI answered {code or kind or 'an error'}: {text}"
+    if not _MODERATION_CODES.isdisjoint((code, kind)) or object_of(error.get("moderation_details")):
         return ModerationBlocked(message)
-    status = _STATUSES.get(code, 400)
-    return next(rule.meaning for rule in RULES if rule.fits(status, code, has_body=True))(message)
+    return meaning_of_told(Told(_STATUSES.get(code or kind, 400), code, kind, text), message)
 
 
 def _said(body: Fields) -> list[Fields]:

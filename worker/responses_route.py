@@ -21,9 +21,10 @@ from openai.types.responses.tool_param import ImageGeneration
 from imagequeue.errors import OutcomeUnknown, ProviderBusy, ProviderError
 from worker.answers import AnswerSplitter
 from worker.edit_order import EditOrder, LocalImage
-from worker.openai_images import SANDBOX_HEADER, SANDBOX_NOTE, Painted
+from worker.openai_images import SANDBOX_HEADER, SANDBOX_NOTE
 from worker.policy import meaning_of
 from worker.responses_answer import ToolAnswer, read_answer, total_usage
+from worker.spool import Painted
 
 ROUTE_NOTE: Final = (
     "Served by the Responses API, because /v1/images/edits refused the model: one image per call, and the model that "

@@ -8,23 +8,32 @@ import secrets
 import socket
 import threading
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 
+import stamina
 import structlog
+from celery import Celery
 from celery.signals import setup_logging, worker_shutting_down
 
+from imagequeue.errors import ObjectsUnavailable
 from imagequeue.inputs import InputStore
 from imagequeue.logs import configure_logging
 from imagequeue.objects import ObjectStore
 from imagequeue.queue import QUEUES, Dispatcher, make_celery
 from imagequeue.settings import Settings, load_settings
+from imagequeue.store.attempts import AttemptStore, RetryLimits
 from imagequeue.store.connection import RedisClient, connect, refuse_eviction
 from imagequeue.store.fleet import FleetStore
-from imagequeue.store.jobs import JobStore, RetryLimits
 from imagequeue.store.keys import Keys
+from imagequeue.store.limiter import LimiterStore
 from imagequeue.store.sessions import SessionStore
+from imagequeue.sweeping import Sweep
 from imagequeue.waiting import ChangeReader
+from worker.calls import CallsInFlight
 from worker.edit_routes import EditRoutes
+from worker.endings import Endings
+from worker.granter import Granter
 from worker.heartbeat import Heartbeat
 from worker.inputs import InputGatherer
 from worker.loop import LoopThread
@@ -32,6 +41,9 @@ from worker.openai_images import OpenAIImages
 from worker.outputs import OutputStore
 from worker.responses_route import edit_by_responses
 from worker.runner import Runner
+from worker.salvager import Salvager
+from worker.shutdown import Shutdown
+from worker.spool import Spool
 from worker.sweeper import Sweeper
 from worker.tasks import register_tasks
 
@@ -40,6 +52,8 @@ _log = structlog.stdlib.get_logger(__name__)
 
 def main() -> None:
     """Run a worker until SIGTERM; it then takes no new jobs and finishes the calls in flight.
+
+    A second SIGTERM, or the end of the grace, closes them: their outcome is unknown, and the records say so.
 
     Raises:
         Misconfigured: a setting is bad, or Redis would evict records.
@@ -51,7 +65,7 @@ def main() -> None:
     client = connect(settings.redis_url)
     refuse_eviction(client)
     with ExitStack() as cleanup:
-        _serve(settings, client, Keys(settings.key_prefix), cleanup)
+        _serve(settings, _Stores.on(client, settings), cleanup)
 
 
 def _keep_our_logging(**_: object) -> None:
@@ -60,47 +74,106 @@ def _keep_our_logging(**_: object) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def _stop_claiming(stopping: threading.Event, **_: object) -> None:
-    stopping.set()
+@dataclass(frozen=True, slots=True)
+class _Stores:
+    """The records, as a worker uses them."""
+
+    keys: Keys
+    jobs: AttemptStore
+    sessions: SessionStore
+    fleet: FleetStore
+    limiter: LimiterStore
+
+    @classmethod
+    def on(cls, client: RedisClient, settings: Settings) -> _Stores:
+        """The stores of one Redis."""
+        keys = Keys(settings.key_prefix)
+        rates = settings.rate_limits
+        return cls(
+            keys=keys,
+            jobs=AttemptStore(client, keys, RetryLimits.of(settings), rates),
+            sessions=SessionStore(client, keys),
+            fleet=FleetStore(client, keys),
+            limiter=LimiterStore(client, keys, rates),
+        )
 
 
-def _serve(settings: Settings, client: RedisClient, keys: Keys, cleanup: ExitStack) -> None:
-    limits = RetryLimits(losses=settings.max_worker_losses, unknowns=settings.unknown_retries)
-    store, fleet, sessions = JobStore(client, keys, limits), FleetStore(client, keys), SessionStore(client, keys)
+def _serve(settings: Settings, stores: _Stores, cleanup: ExitStack) -> None:
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+    app = make_celery(settings)
+    dispatcher = Dispatcher(app, stores.jobs)
+    heartbeat = Heartbeat(stores.jobs, stores.fleet, name, settings.lease_ms)
+    granter = Granter(stores.limiter, dispatcher)
+    sweep = Sweep(
+        stores.jobs,
+        stores.sessions,
+        dispatcher,
+        lease_ms=settings.lease_ms,
+        session_idle_ms=settings.session_idle_ms,
+    )
+    runner = _runner(settings, stores, name, dispatcher, heartbeat, granter, cleanup)
+    shutdown = Shutdown(runner.stopping, runner.endings.giving_up, runner.calls, settings.shutdown_grace_seconds)
+    worker_shutting_down.connect(shutdown.on_signal, weak=False)
+    register_tasks(app, runner, stores.fleet)
+    helpers = (
+        heartbeat,
+        Sweeper(sweep, stores.fleet, name),
+        granter,
+        Salvager(runner.spool, stores.jobs, runner, settings.lease_ms),
+    )
+    for helper in helpers:
+        helper.start()
+        cleanup.callback(helper.close)
+    _work(app, settings, name)
+
+
+def _runner(
+    settings: Settings,
+    stores: _Stores,
+    name: str,
+    dispatcher: Dispatcher,
+    heartbeat: Heartbeat,
+    granter: Granter,
+    cleanup: ExitStack,
+) -> Runner:
     openai = OpenAIImages(settings)
     objects = ObjectStore(settings)
-    objects.ensure_bucket()
+    for attempt in stamina.retry_context(on=ObjectsUnavailable, attempts=None, timeout=None):
+        with attempt:  # a worker that starts during an outage waits for S3, as does what it left on its disk
+            objects.ensure_bucket()
     loop = LoopThread()
     cleanup.callback(loop.close)
     cleanup.callback(lambda: loop.submit(openai.close()).result())
-    changes = ChangeReader(connect(settings.redis_url, max_connections=1), keys.changes)
+    changes = ChangeReader(connect(settings.redis_url, max_connections=1), stores.keys.changes)
     cleanup.callback(changes.close)
-    app = make_celery(settings)
-    dispatcher = Dispatcher(app, store)
-    heartbeat = Heartbeat(store, fleet, name, settings.lease_ms)
-    sweeper = Sweeper(store, sessions, fleet, dispatcher, name, settings.session_idle_ms)
-    runner = Runner(
+    endings = Endings(
+        settings=settings,
+        store=stores.jobs,
+        limiter=stores.limiter,
+        granter=granter,
+        outputs=OutputStore(objects),
+        dispatcher=dispatcher,
+        giving_up=threading.Event(),
+    )
+    by_responses = partial(edit_by_responses, openai.client, settings.responses_model)
+    return Runner(
         settings=settings,
         worker=name,
-        store=store,
-        outputs=OutputStore(objects),
-        inputs=InputGatherer(InputStore(objects, settings), objects, sessions),
+        store=stores.jobs,
+        inputs=InputGatherer(InputStore(objects, settings), objects, stores.sessions),
         openai=openai,
-        edits=EditRoutes(openai.edit, partial(edit_by_responses, openai.client, settings.responses_model), fleet),
-        dispatcher=dispatcher,
-        loop=loop,
+        edits=EditRoutes(openai.edit, by_responses, stores.fleet),
+        spool=Spool(settings.spool_dir, settings.spool_min_free_bytes),
+        calls=CallsInFlight(loop),
+        endings=endings,
+        granter=granter,
         heartbeat=heartbeat,
         changes=changes,
         stopping=threading.Event(),
     )
-    # Celery goes on receiving for up to a second after the signal.
-    worker_shutting_down.connect(partial(_stop_claiming, runner.stopping), weak=False)
-    register_tasks(app, runner, fleet)
-    heartbeat.start()
-    cleanup.callback(heartbeat.close)
-    sweeper.start()
-    cleanup.callback(sweeper.close)
+
+
+def _work(app: Celery, settings: Settings, name: str) -> None:
     worker = app.Worker(
         hostname=f"{name}@imagequeue",
         pool="threads",

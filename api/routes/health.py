@@ -16,11 +16,16 @@ def healthz(query: NoQuery) -> Response:
 
 
 def readyz(query: NoQuery) -> Response:
-    """Whether Redis, S3 and a worker serve, part by part."""
+    """Whether Redis, S3, a worker and OpenAI serve, part by part.
+
+    While only OpenAI does not take calls, jobs are taken and wait: the status is `paused`, and no load balancer should
+    turn clients away.
+    """
     health = the_queue().health()
-    ready = all(part.ok for part in health.values())
+    ready = all(part.ok for name, part in health.items() if name != "openai")
+    taking_calls = health["openai"].ok
     readiness = Readiness(
-        status="ready" if ready else "unready",
+        status=("ready" if taking_calls else "paused") if ready else "unready",
         parts={name: Part(ok=part.ok, detail=part.detail) for name, part in health.items()},
     )
     return Response(readiness.model_dump_json(), status=200 if ready else 503, mimetype="application/json")
@@ -43,7 +48,7 @@ def health_routes() -> APIBlueprint:
         "/readyz",
         readyz,
         {
-            200: json_answer(Readiness, "Everything serves."),
+            200: json_answer(Readiness, "Jobs are taken; `paused`: they wait, and the part `openai` says for what."),
             503: json_answer(Readiness, "A part does not serve; its `detail` says what to do."),
         },
         problems=("invalid_request",),

@@ -27,6 +27,7 @@ _PROBE_SECONDS: Final = 5.0
 """An idle worker answers a probe within milliseconds; a busy one as soon as a slot is free."""
 _MEND_REDIS: Final = "Start Redis, or correct IMAGEQUEUE_REDIS_URL."
 _MEND_WORKER: Final = "Start a worker: imagequeue worker"
+_MEND_PART: Final = {"workers": _MEND_WORKER, "openai": "Jobs wait and nothing is lost; they go on by themselves."}
 
 
 class Verdict(StrEnum):
@@ -64,7 +65,7 @@ def api_checks(client: Client) -> Iterator[Check]:
         return
     yield Check("api", Verdict.OK, f"answers at {client.base_url}, {readiness.status}")
     for name, part in readiness.parts.items():
-        mend = "" if part.ok else _MEND_WORKER if name == "workers" else "Mend it where the API runs."
+        mend = "" if part.ok else _MEND_PART.get(name, "Mend it where the API runs.")
         yield Check(f"api > {name}", Verdict.OK if part.ok else Verdict.WRONG, part.detail, mend)
 
 

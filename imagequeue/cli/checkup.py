@@ -14,6 +14,7 @@ from imagequeue.cli.checks import Check, Verdict, api_checks, openai_check, serv
 from imagequeue.cli.connection import connect
 from imagequeue.cli.exits import ExitCode
 from imagequeue.cli.output import print_line
+from imagequeue.cli.repair import repair_check
 from imagequeue.cli.surroundings import look_around
 from imagequeue.errors import Misconfigured
 
@@ -21,10 +22,10 @@ _SIGNS = {Verdict.OK: ("✓", "green"), Verdict.WRONG: ("✗", "bold red"), Verd
 _API_TIMEOUT_SECONDS = 10.0
 
 
-def run(*, as_json: bool) -> None:
-    """Run all checks, show them as they are done, and exit with 1 when anything is wrong."""
+def run(*, as_json: bool, repair: bool = False) -> None:
+    """Repair if asked to, run all checks, show them as they are done, and exit with 1 when anything is wrong."""
     checks: list[Check] = []
-    for check in _all_checks():
+    for check in _all_checks(repair=repair):
         checks.append(check)
         if not as_json and not sys.stdout.isatty():
             print_line(_plain(check))
@@ -35,7 +36,7 @@ def run(*, as_json: bool) -> None:
     sys.exit(ExitCode.FAILED if any(check.verdict is Verdict.WRONG for check in checks) else ExitCode.OK)
 
 
-def _all_checks() -> Iterator[Check]:
+def _all_checks(*, repair: bool) -> Iterator[Check]:
     try:
         around = look_around()
     except Misconfigured as error:
@@ -47,6 +48,8 @@ def _all_checks() -> Iterator[Check]:
     if around is None:
         yield Check("redis, s3, openai", Verdict.SKIPPED, "not checked: the settings have to be right first")
         return
+    if repair:
+        yield repair_check(around)
     yield from service_checks(around)
     yield openai_check(around)
 

@@ -22,9 +22,10 @@ from imagequeue.views import JobView
 _NEXT_STEPS: Final = {
     "moderation_blocked": "Change the prompt: the same one will be refused again.",
     "provider_refused": "Change the request as OpenAI says, and generate again.",
-    "account_blocked": "Check the key, quota and billing of the OpenAI account, then generate again.",
     "provider_busy": "OpenAI was too busy for too long: generate again later.",
+    "rate_limited": "OpenAI's rate limits left no room for too long: generate again later, or raise the limits there.",
     "outcome_unknown": "OpenAI may have charged for it: look at your usage there before you generate again.",
+    "worker_lost": "Workers died while they ran it: look at their logs before you generate it again.",
     "bad_output": "OpenAI charged for it and sent no usable image: generate again, and report the request id.",
 }
 _MESSAGE_LENGTH: Final = 2000

@@ -9,6 +9,9 @@ import typer
 
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="First set right what crashes left behind, as workers do each second.")
+    ] = False,
 ) -> None:
     """Check every part and say how to mend what is wrong.
 
@@ -19,11 +22,12 @@ def doctor(
 
     Examples:
       imagequeue doctor
+      imagequeue doctor --repair
       IMAGEQUEUE_API_URL=https://images.example.com imagequeue doctor
     """
     from imagequeue.cli import checkup  # noqa: PLC0415
 
-    checkup.run(as_json=as_json)
+    checkup.run(as_json=as_json, repair=repair)
 
 
 def register(app: typer.Typer) -> None:

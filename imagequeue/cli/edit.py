@@ -16,6 +16,7 @@ from imagequeue.cli.options import (
     JobAsJsonOption,
     MaskOption,
     NoWaitOption,
+    OnUnknownOption,
     OutputOption,
     PrefixOption,
     QualityOption,
@@ -37,6 +38,7 @@ def edit(
     background: BackgroundOption = None,
     prefix: PrefixOption = None,
     user: UserOption = None,
+    on_unknown: OnUnknownOption = None,
     output: OutputOption = Path(),
     no_wait: NoWaitOption = False,
     as_json: JobAsJsonOption = False,
@@ -67,6 +69,7 @@ def edit(
         background=background,
         filename_prefix=prefix,
         user=user,
+        on_unknown_outcome=on_unknown,
     )
     edit_commands.edit(request, delivery.Delivery(output, wait=not no_wait, as_json=as_json))
 

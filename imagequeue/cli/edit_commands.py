@@ -79,7 +79,10 @@ def _check_files(request: EditRequest | StartSessionRequest) -> None:
 
 def _with_uploads(client: Client, request: _WithImages) -> _WithImages:
     """The request with its files uploaded, each once, and named by what they are uploaded as."""
-    names = {source: _upload(client, source) for source in dict.fromkeys(filter(_is_local, _sources(request)))}
+    files = list(dict.fromkeys(filter(_is_local, _sources(request))))
+    if files:
+        client.readiness()  # fails at once where nothing answers; an upload waits, because it may be repeated
+    names = {source: _upload(client, source) for source in files}
     images = tuple(names.get(source, source) for source in request.images)
     mask = {"mask": names.get(request.mask, request.mask)} if request.mask else {}
     return request.model_copy(update={"images": images, **mask})

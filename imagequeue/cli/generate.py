@@ -14,6 +14,7 @@ from imagequeue.cli.options import (
     JobAsJsonOption,
     ModerationOption,
     NoWaitOption,
+    OnUnknownOption,
     OutputOption,
     PrefixOption,
     PromptArgument,
@@ -35,6 +36,7 @@ def generate(
     moderation: ModerationOption = None,
     prefix: PrefixOption = None,
     user: UserOption = None,
+    on_unknown: OnUnknownOption = None,
     output: OutputOption = Path(),
     no_wait: NoWaitOption = False,
     as_json: JobAsJsonOption = False,
@@ -64,6 +66,7 @@ def generate(
         moderation=moderation,
         filename_prefix=prefix,
         user=user,
+        on_unknown_outcome=on_unknown,
     )
     submission.generate(request, delivery.Delivery(output, wait=not no_wait, as_json=as_json))
 

@@ -43,6 +43,14 @@ PrefixOption = Annotated[str | None, typer.Option("--prefix", help="Label in the
 UserOption = Annotated[
     str | None, typer.Option("--user", help="End user's id, hashed, passed on to OpenAI.", metavar="ID")
 ]
+OnUnknownOption = Annotated[
+    str | None,
+    typer.Option(
+        "--on-unknown",
+        help="After a call whose fate is not known: `retry` (may pay twice) or `fail`.",
+        metavar="ACTION",
+    ),
+]
 OutputOption = Annotated[
     Path,
     typer.Option(

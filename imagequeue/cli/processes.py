@@ -55,6 +55,9 @@ def sandbox(
 ) -> None:
     """Serve a stand-in for OpenAI that paints images: free, for tests and rehearsals.
 
+    While it runs, GET and POST /sandbox/settings read and change its latency, the rate limits that it enforces, and
+    whether the account is blocked; POST /sandbox/faults lets coming calls fail.
+
     Examples:
       imagequeue sandbox --port 8090 --latency 2
       OPENAI_BASE_URL=http://127.0.0.1:8090/v1 imagequeue worker

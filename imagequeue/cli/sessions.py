@@ -17,6 +17,7 @@ from imagequeue.cli.options import (
     JobAsJsonOption,
     MaskOption,
     NoWaitOption,
+    OnUnknownOption,
     OutputOption,
     PrefixOption,
     QualityOption,
@@ -55,6 +56,7 @@ def start(
     background: BackgroundOption = None,
     prefix: PrefixOption = None,
     user: UserOption = None,
+    on_unknown: OnUnknownOption = None,
     output: OutputOption = Path(),
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the session's id and leave.")] = False,
     as_json: JobAsJsonOption = False,
@@ -79,6 +81,7 @@ def start(
         background=background,
         filename_prefix=prefix,
         user=user,
+        on_unknown_outcome=on_unknown,
     )
     edit_commands.start_session(request, delivery.Delivery(output, wait=not no_wait, as_json=as_json))
 
@@ -94,6 +97,7 @@ def go_on(
     background: BackgroundOption = None,
     prefix: PrefixOption = None,
     user: UserOption = None,
+    on_unknown: OnUnknownOption = None,
     output: OutputOption = Path(),
     no_wait: NoWaitOption = False,
     as_json: JobAsJsonOption = False,
@@ -117,6 +121,7 @@ def go_on(
         background=background,
         filename_prefix=prefix,
         user=user,
+        on_unknown_outcome=on_unknown,
     )
     edit_commands.continue_session(session_id, request, delivery.Delivery(output, wait=not no_wait, as_json=as_json))
 

@@ -29,6 +29,7 @@ def new_job_fields(new: NewJob) -> dict[str, str]:
         "fingerprint": new.fingerprint,
         "on_unknown_outcome": new.on_unknown_outcome,
         "request": to_json({**new.request.model_dump(mode="json", exclude_defaults=True), "type": new.request.type}),
+        "load": str(new.load),
         "estimate": new.estimate.model_dump_json(),
         "notes": to_json(ignored_settings(new.request)),
     }

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Final, Literal, cast
 
 from imagequeue.errors import JobFinished, JobNotFound
-from imagequeue.jobs import AttemptOutcome, Claim, Job, JobError, JobState, JobType, Lane, NewJob, Result
-from imagequeue.sessions import SessionImage, SessionSubmit
+from imagequeue.jobs import Job, JobError, JobState, JobType, Lane, NewJob
+from imagequeue.sessions import SessionSubmit
 from imagequeue.store.connection import RedisClient, translated
-from imagequeue.store.job_codec import job_from_hash, new_job_fields, result_fields, to_json
+from imagequeue.store.job_codec import job_from_hash, new_job_fields
 from imagequeue.store.keys import Keys
 from imagequeue.store.scripts import Scripts
 
@@ -41,25 +41,6 @@ HALT_REASONS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class RetryLimits:
-    """How often a job is taken back from silent workers, and repeated after calls of unknown fate."""
-
-    losses: int = 3
-    unknowns: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Due:
-    """What a sweep has to look at: job ids, and members of the leases set."""
-
-    unsent: tuple[str, ...]
-    lapsed: tuple[str, ...]
-    delayed: tuple[str, ...]
-    halted: tuple[str, ...]  # job_id:reason
-    idle_sessions: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Ending:
     """What became of a finish or a cancel, and the session's turn that runs next."""
 
@@ -73,10 +54,9 @@ class JobStore:
     Every method raises StoreUnavailable when Redis does not answer; none leaves a half-done transition behind.
     """
 
-    def __init__(self, client: RedisClient, keys: Keys, limits: RetryLimits | None = None) -> None:
+    def __init__(self, client: RedisClient, keys: Keys) -> None:
         self._client = client
         self._keys = keys
-        self._limits = limits or RetryLimits()
         self._scripts = Scripts(client)
 
     def submit(self, new: NewJob, session: SessionSubmit | None = None) -> Job:
@@ -86,7 +66,7 @@ class JobStore:
             SessionNotFound, SessionClosed, SessionFull: the session takes no turn.
         """
         joins = session or SessionSubmit.none()
-        fields, session_fields = _flat(new_job_fields(new)), _flat(joins.fields)
+        fields, session_fields = flat(new_job_fields(new)), flat(joins.fields)
         keys = self._keys.for_job(new.id, new.owner, new.lane, new.session_id)
         limits = [joins.mode, joins.idle_ms, joins.most_turns, len(session_fields) // 2]
         answer = self._scripts.run("submit", keys, [new.id, new.session_id or "", *limits, *session_fields, *fields])
@@ -165,52 +145,6 @@ class JobStore:
         with translated():
             return self._client.zcard(self._keys.index(owner, state))
 
-    def claim(self, job_id: str, worker: str, holder: str, lease_ms: int) -> Claim | None:
-        """Take a queued job for the worker process `worker`; None when it is not there to be taken.
-
-        `holder` is unique for this call: a repetition by the same holder gives the same claim.
-        """
-        routing = self._routing(job_id)
-        if routing is None:
-            return None
-        answer = self._scripts.run("claim", routing, [job_id, worker, holder, lease_ms])
-        return Claim(job=self.get(job_id), holder=holder) if answer == "claimed" else None
-
-    def start_call(self, claim: Claim, route: str) -> Literal["started", "cancelled", "refused"]:
-        """Note, before the request leaves, that money may be spent."""
-        keys = self._keys_of(claim.job)
-        answer = self._scripts.run("start_call", keys, [claim.attempt, claim.holder, route])
-        return cast("Literal['started', 'cancelled', 'refused']", answer)
-
-    def renew(self, worker: str, leases: Sequence[str], lease_ms: int) -> list[str]:
-        """Renew a process's leases and show that it lives; gives back the leases that were lost meanwhile."""
-        answer = self._scripts.run("renew", self._keys.for_fleet(), [worker, lease_ms, *leases])
-        return cast("list[str]", answer)
-
-    def finish(self, claim: Claim, result: Result, session_image: SessionImage | None = None) -> Ending:
-        """End a job; a turn hands `session_image` to its session. `refused`: the claim is not valid any more."""
-        image = session_image.model_dump_json() if session_image else ""
-        image_format = session_image.output_format if session_image else ""
-        patch = _attempt_patch(result.outcome, result.request_id, result.error)
-        notes = tuple(dict.fromkeys((*claim.job.notes, *result.notes)))  # those of submit stay
-        written = result_fields(result.model_copy(update={"notes": notes}))
-        keys = {
-            **self._keys_of(claim.job),
-            "index_final": self._keys.index(claim.job.owner, result.state),
-        }
-        holder = [claim.job.id, claim.attempt, claim.holder]
-        arguments = [*holder, result.state.value, patch, image, image_format, *_flat(written)]
-        return _ending(self._scripts.run("finish", keys, arguments))
-
-    def release(
-        self, claim: Claim, outcome: AttemptOutcome, error: JobError, delay_ms: int, request_id: str | None
-    ) -> Literal["released", "cancelled", "refused"]:
-        """Put a claimed job back into the queue, to be tried again after `delay_ms`."""
-        patch = _attempt_patch(outcome, request_id, error)
-        arguments = [claim.job.id, claim.attempt, claim.holder, delay_ms, patch]
-        answer = self._scripts.run("release", self._keys_of(claim.job), arguments)
-        return cast("Literal['released', 'cancelled', 'refused']", answer)
-
     def cancel(self, job: Job, error: JobError = CANCELLED) -> Ending:
         """Cancel a queued job at once, for the reason `error`, or ask a running one's worker to stop.
 
@@ -218,7 +152,7 @@ class JobStore:
             JobFinished: it has ended already.
             JobNotFound: it is gone.
         """
-        ending = _ending(self._scripts.run("cancel", self._keys_of(job), [job.id, error.model_dump_json()]))
+        ending = ending_of(self._scripts.run("cancel", self._keys_of(job), [job.id, error.model_dump_json()]))
         if ending.answer == "missing":
             raise JobNotFound(job.id)
         if ending.answer == "finished":
@@ -238,36 +172,6 @@ class JobStore:
         with translated():
             return self._client.zrange(self._keys.halted, 0, -1)
 
-    def due(self, outbox_age_ms: int, idle_ms: int, limit: int) -> Due:
-        """What a sweep has to look at now; outbox entries and idle sessions count from the given ages on."""
-        answer = self._scripts.run("due", self._keys.for_fleet(), [outbox_age_ms, idle_ms, limit])
-        unsent, lapsed, delayed, halted, idle = (tuple(part) for part in cast("list[list[str]]", answer))
-        return Due(unsent=unsent, lapsed=lapsed, delayed=delayed, halted=halted, idle_sessions=idle)
-
-    def sweep(self, job_id: str, lease: str = "") -> Literal["queued", "failed", "cancelled", "nothing"]:
-        """Take a job back from a lapsed lease, or put one whose delay is over into the outbox."""
-        routing = self._routing(job_id)
-        if routing is None:
-            with translated():
-                self._client.zrem(self._keys.delayed, job_id)
-                self._client.zrem(self._keys.leases, lease)
-            return "nothing"
-        errors = [error.model_dump_json() for error in (WORKER_LOST, OUTCOME_UNKNOWN, CANCELLED)]
-        answer = self._scripts.run(
-            "sweep", routing, [job_id, lease, self._limits.losses, self._limits.unknowns, *errors]
-        )
-        return cast("Literal['queued', 'failed', 'cancelled', 'nothing']", answer)
-
-    def oldest_waiting(self, lane: Lane, limit: int) -> list[str]:
-        """Ids of the queued jobs that are next in a lane; those that wait for a retry are left out."""
-        with translated():
-            ids = self._client.zrange(self._keys.waiting(lane), 0, limit - 1)
-            pipeline = self._client.pipeline(transaction=False)
-            for job_id in ids:
-                pipeline.zscore(self._keys.delayed, job_id)
-            due = pipeline.execute()
-        return [job_id for job_id, delayed in zip(ids, due, strict=True) if delayed is None]
-
     def lane(self, job_id: str) -> Lane | None:
         """The job's lane; None when there is no such job."""
         with translated():
@@ -277,32 +181,20 @@ class JobStore:
     def _keys_of(self, job: Job) -> Mapping[str, str]:
         return self._keys.for_job(job.id, job.owner, job.lane, job.session_id)
 
-    def _routing(self, job_id: str) -> Mapping[str, str] | None:
-        """The keys of a job of which only the id is known; what they depend on never changes."""
+    def _routing(self, job_id: str) -> tuple[Lane, Mapping[str, str]] | None:
+        """Lane and keys of a job of which only the id is known; what they depend on never changes."""
         with translated():
-            owner, lane, session_id = self._client.hmget(self._keys.job(job_id), ["owner", "lane", "session_id"])
-        return self._keys.for_job(job_id, owner, cast("Lane", lane), session_id) if owner and lane else None
+            owner, lane_name, session_id = self._client.hmget(self._keys.job(job_id), ["owner", "lane", "session_id"])
+        lane = cast("Lane | None", lane_name)
+        return (lane, self._keys.for_job(job_id, owner, lane, session_id)) if owner and lane else None
 
 
-def lease_of(claim: Claim) -> str:
-    """The member of the leases set that stands for a claim."""
-    return f"{claim.job.id}:{claim.attempt}:{claim.holder}"
-
-
-def job_id_of(lease: str) -> str:
-    """The job behind a member of the leases set."""
-    return lease.partition(":")[0]
-
-
-def _ending(answer: object) -> Ending:
+def ending_of(answer: object) -> Ending:
+    """What finish and cancel answer."""
     what, next_job_id = cast("tuple[Literal['finished', 'refused', 'cancelled', 'requested', 'missing'], str]", answer)
     return Ending(what, next_job_id or None)
 
 
-def _flat(fields: Mapping[str, str]) -> list[str]:
+def flat(fields: Mapping[str, str]) -> list[str]:
+    """Fields as scripts take them: name and value in turn."""
     return [part for field in fields.items() for part in field]
-
-
-def _attempt_patch(outcome: AttemptOutcome, request_id: str | None, error: JobError | None) -> str:
-    patch = {"outcome": outcome.value, "request_id": request_id, "error": error.message if error else None}
-    return to_json({name: value for name, value in patch.items() if value is not None})

@@ -53,6 +53,34 @@ class Keys:
         return f"{self.prefix}sweeper"
 
     @property
+    def sweeps(self) -> str:
+        """Hash: when the last sweep was, and until when lapsed leases are spared after a gap (ms)."""
+        return f"{self.prefix}sweeps"
+
+    @property
+    def limiter(self) -> str:
+        """Hash: the fleet's rate limits, pause and circuit breaker."""
+        return f"{self.prefix}limiter"
+
+    def parked(self, lane: Lane) -> str:
+        """Sorted set: queued jobs of a lane that wait for the limiter, by their place."""
+        return f"{self.prefix}parked:{lane}"
+
+    @property
+    def parked_loads(self) -> str:
+        """Hash: what the call of each parked job uses, as `images:tokens:inputs`."""
+        return f"{self.prefix}parked:loads"
+
+    @property
+    def granted(self) -> str:
+        """Hash: jobs that the limiter let go and that are not claimed yet: `plain`, or `probe` of the breaker."""
+        return f"{self.prefix}granted"
+
+    def suspect(self, worker: str) -> str:
+        """String: the job that a worker process runs although it lost workers before; one at a time."""
+        return f"{self.prefix}suspect:{worker}"
+
+    @property
     def edit_route(self) -> str:
         """String: the route that edits take while `/v1/images/edits` refuses the model; gone after an hour."""
         return f"{self.prefix}edit_route"
@@ -121,11 +149,8 @@ class Keys:
             "job": self.job(job_id),
             "events": self.events(job_id),
             "waiting": self.waiting(lane),
-            "outbox": self.outbox,
-            "delayed": self.delayed,
-            "leases": self.leases,
-            "sequence": self.sequence,
-            "changes": self.changes,
+            "parked": self.parked(lane),
+            **self._shared,
             "index_all": self.index(owner, None),
             **{f"index_{state}": self.index(owner, state) for state in JobState},
         }
@@ -133,10 +158,24 @@ class Keys:
     def for_fleet(self) -> Mapping[str, str]:
         """The keys that scripts name in their headers, for no job in particular."""
         return {
+            **self._shared,
+            "workers": self.workers,
+            "sweeps": self.sweeps,
+            "halted": self.halted,
+            "sessions_idle": self.sessions_idle,
+        }
+
+    @property
+    def _shared(self) -> Mapping[str, str]:
+        return {
             "outbox": self.outbox,
             "delayed": self.delayed,
             "leases": self.leases,
-            "workers": self.workers,
-            "halted": self.halted,
-            "sessions_idle": self.sessions_idle,
+            "sequence": self.sequence,
+            "changes": self.changes,
+            "limiter": self.limiter,
+            "parked_interactive": self.parked("interactive"),
+            "parked_batch": self.parked("batch"),
+            "parked_loads": self.parked_loads,
+            "granted": self.granted,
         }

@@ -12,6 +12,7 @@ from typing import Final
 from imagequeue.store.connection import RedisClient, RegisteredScript, translated
 
 _LIBRARY: Final = "_lib"
+_USES_LINE: Final = re.compile(r"^-- USES: (.+)$", re.MULTILINE)
 _KEYS_LINE: Final = re.compile(r"^-- KEYS: (.+)$", re.MULTILINE)
 
 
@@ -28,7 +29,9 @@ def source(name: str) -> ScriptSource:
     """Read scripts/`name`.lua."""
     folder = resources.files("imagequeue.store").joinpath("scripts")
     body = folder.joinpath(f"{name}.lua").read_text(encoding="utf-8")
-    library = folder.joinpath(f"{_LIBRARY}.lua").read_text(encoding="utf-8")
+    uses = _USES_LINE.search(body)
+    names = [_LIBRARY, *(uses[1].split(", ") if uses else ())]
+    library = "\n".join(folder.joinpath(f"{name}.lua").read_text(encoding="utf-8") for name in names)
     match = _KEYS_LINE.search(body)
     if match is None:
         raise LookupError(f"scripts/{name}.lua has no KEYS line in its header")

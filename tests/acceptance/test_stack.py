@@ -70,22 +70,16 @@ def test_doctor_finds_a_healthy_stack_healthy(stack: Stack) -> None:
     assert run.returncode == 0, run.stdout + run.stderr
 
 
-def test_stopping_and_starting_keeps_jobs_and_images(data: Path) -> None:
+def test_jobs_images_and_sessions_outlast_a_stop_and_a_start(data: Path) -> None:
     with running_stack(data) as first:
-        job = first.post_job(prompt="Kept")
+        job = first.post_job(prompt="A hill", size="1024x1024")
         body = first.get(job["images"][0]["url"]).content
+        one = first.post("/v1/sessions", prompt="A hill with a tree", images=[f"job:{job['id']}/0"])
+        two = first.post(f"/v1/sessions/{one['session_id']}/turns", prompt="Add a bench")
     with running_stack(data) as second:
         assert second.get(f"/v1/jobs/{job['id']}").json() == job
         assert second.get(job["images"][0]["url"]).content == body
         assert second.post_job(prompt="New after the stop")["state"] == "succeeded"
-
-
-def test_a_session_goes_on_after_the_whole_stack_was_stopped_and_started(data: Path) -> None:
-    with running_stack(data) as first:
-        picture = first.post_job(prompt="A hill", size="1024x1024")["id"]
-        one = first.post("/v1/sessions", prompt="A hill with a tree", images=[f"job:{picture}/0"])
-        two = first.post(f"/v1/sessions/{one['session_id']}/turns", prompt="Add a bench")
-    with running_stack(data) as second:
         three = second.post(f"/v1/sessions/{one['session_id']}/turns", prompt="Add a bird")
         session = second.get(f"/v1/sessions/{one['session_id']}").json()
     assert [turn["state"] for turn in (one, two, three)] == ["succeeded"] * 3

@@ -10,9 +10,10 @@ import pytest
 from fleet_kit import PROGRAM
 from pydantic import AliasChoices
 
-from imagequeue.jobs import JobState
+from imagequeue.jobs import Attempt, JobState
 from imagequeue.settings import Settings
 from imagequeue.store.keys import Keys
+from sandbox.app_state import Settings as SandboxSettings
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -44,6 +45,11 @@ def test_no_document_names_a_setting_that_does_not_exist() -> None:
     assert named <= known
 
 
+@pytest.mark.parametrize("name", sorted(SandboxSettings.model_fields))
+def test_every_setting_of_the_sandbox_is_documented(name: str) -> None:
+    assert re.search(rf"^\| .*`{name}`.* \| .+ \| .+ \|$", OPERATIONS, re.MULTILINE)
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: str(document.relative_to(ROOT)))
 def test_links_lead_somewhere(document: Path) -> None:
     targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", document.read_text())
@@ -73,11 +79,18 @@ def test_every_key_is_in_the_data_model() -> None:
         keys.sweeper,
         keys.edit_route,
         keys.probe("{nonce}"),
+        keys.suspect("{worker}"),
     }
-    general = {key.replace("waiting:interactive", "waiting:{lane}") for key in spelled}
+    general = {re.sub(r"(waiting|parked):(interactive|batch)", r"\1:{lane}", key) for key in spelled}
     for state in JobState:
         general.discard(f"iq:index:{{owner}}:{state}")
     assert [key for key in sorted(general) if f"`{key}`" not in DATA_MODEL] == []
+
+
+def test_every_field_of_an_attempt_is_in_the_data_model_and_no_other() -> None:
+    table = DATA_MODEL.split("An attempt has:", 1)[1].split("## ", 1)[0]
+    named = [name for row in re.findall(r"^\| (`.+?`) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)]
+    assert sorted(named) == sorted(Attempt.model_fields)
 
 
 def test_every_script_is_in_the_data_model_and_no_other() -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import httpx2
 from docs_kit import ROOT, bash_blocks, run_blocks
 from PIL import Image
-from stack_kit import running_stack
+from stack_kit import Stack
 
 SESSIONS = ROOT / "docs/guides/sessions.md"
 
@@ -17,12 +16,12 @@ def test_every_guide_is_run_here() -> None:
     assert list((ROOT / "docs/guides").iterdir()) == [SESSIONS]
 
 
-def test_the_guide_of_sessions_runs_and_says_what_becomes_of_the_turns(tmp_path: Path) -> None:
-    with running_stack(tmp_path / "data") as stack:
-        run = run_blocks(bash_blocks(SESSIONS), stack, tmp_path)
-        assert run.returncode == 0, run.stdout + run.stderr
-        sessions = httpx2.get(f"{stack.api_url}/v1/sessions").raise_for_status().json()["sessions"]
-        fork, ended = (httpx2.get(f"{stack.api_url}/v1/sessions/{one['id']}").json() for one in sessions)
+def test_the_guide_of_sessions_runs_and_says_what_becomes_of_the_turns(stack: Stack, tmp_path: Path) -> None:
+    earlier = {one["id"] for one in stack.get("/v1/sessions?limit=100").json()["sessions"]}
+    run = run_blocks(bash_blocks(SESSIONS), stack, tmp_path)
+    assert run.returncode == 0, run.stdout + run.stderr
+    sessions = [one["id"] for one in stack.get("/v1/sessions?limit=100").json()["sessions"]]
+    fork, ended = (stack.get(f"/v1/sessions/{new}").json() for new in sessions if new not in earlier)
     states = [turn["state"] for turn in ended["turns"]]
     assert (ended["state"], states[:5]) == ("ended", [*["succeeded"] * 3, "failed", "succeeded"])
     assert states[5] in ("cancelled", "succeeded")

@@ -11,16 +11,15 @@ from pathlib import Path
 import pytest
 from docs_kit import ROOT, bash_blocks, run_blocks
 from PIL import Image, ImageChops
-from stack_kit import clean_environment, running_stack
+from stack_kit import Stack, clean_environment
 
 BLOCKS = bash_blocks(ROOT / "README.md")
 START = ("make up\n", "make demo", "export OPENAI_API_KEY")
 """Blocks that start the stack or the tests: the first is done here, the others have tests of their own."""
 
 
-def test_the_commands_of_the_readme_do_what_it_says(tmp_path: Path) -> None:
-    with running_stack(tmp_path / "data") as stack:
-        run = run_blocks([block for block in BLOCKS if not block.startswith(START)], stack, tmp_path)
+def test_the_commands_of_the_readme_do_what_it_says(stack: Stack, tmp_path: Path) -> None:
+    run = run_blocks([block for block in BLOCKS if not block.startswith(START)], stack, tmp_path)
     assert run.returncode == 0, run.stdout + run.stderr
     (saved,) = (tmp_path / "pictures").iterdir()
     with Image.open(saved) as image:

@@ -24,8 +24,8 @@ from imagequeue.jobs import AttemptOutcome, Claim, Image, Job, JobError, JobStat
 from imagequeue.objects import ObjectStore
 from imagequeue.sessions import SessionImage, session_image
 from imagequeue.settings import Settings
+from imagequeue.store.attempts import AttemptStore
 from imagequeue.store.connection import connect
-from imagequeue.store.jobs import JobStore
 from imagequeue.store.keys import Keys
 from sandbox.stack.ports import HOST, choose_port
 from sandbox.stack.processes import wait_until
@@ -73,7 +73,7 @@ class StandInWorker:
     """Moves jobs as a worker would, without Celery and without OpenAI."""
 
     def __init__(self, settings: Settings, name: str = "stand-in") -> None:
-        self.store = JobStore(connect(settings.redis_url), Keys(settings.key_prefix))
+        self.store = AttemptStore(connect(settings.redis_url), Keys(settings.key_prefix))
         self.objects = ObjectStore(settings)
         self.name = name
 

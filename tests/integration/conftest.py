@@ -6,12 +6,13 @@ import json
 import secrets
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 import pytest
 from api_kit import RunningApi, StandInWorker, start_api
 from cli_kit import LIMIT_SECONDS, Shell, clean_environment
+from redis import Redis
 
 from sandbox.stack.ports import choose_port
 
@@ -25,6 +26,36 @@ def api(service_environment: Mapping[str, str], tmp_path_factory: pytest.TempPat
     running = start_api(environment, tmp_path_factory.mktemp("api") / "api.log")
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="session")
+def narrow_api(
+    service_environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Generator[RunningApi]:
+    """An API with records and a spool of its own, and tight limits: it is idle soon, waits for 1 s, logs all."""
+    folder = tmp_path_factory.mktemp("narrow-api")
+    narrow = {
+        "IMAGEQUEUE_KEY_PREFIX": f"{secrets.token_hex(4)}:",
+        "IMAGEQUEUE_API_PROCESSES": "1",
+        "IMAGEQUEUE_SESSION_IDLE_HOURS": "1",
+        "IMAGEQUEUE_MAX_WAITING_TURNS": "2",
+        "IMAGEQUEUE_MAX_WAIT_SECONDS": "1",
+        "IMAGEQUEUE_LOG_LEVEL": "debug",
+        "IMAGEQUEUE_LOG_FORMAT": "json",
+        "IMAGEQUEUE_SPOOL_DIR": str(folder / "spool"),
+    }
+    running = start_api({**service_environment, **narrow}, folder / "api.log")
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def empty_api(narrow_api: RunningApi) -> RunningApi:
+    """That API without any records, for tests of what is listed or missing."""
+    with Redis.from_url(narrow_api.settings.redis_url) as client:  # pyright: ignore[reportUnknownMemberType]
+        for key in cast("Any", client).scan_iter(match=f"{narrow_api.settings.key_prefix}*", count=1000):
+            client.delete(key)
+    return narrow_api
 
 
 @pytest.fixture
@@ -54,7 +85,7 @@ def worker(api: RunningApi) -> StandInWorker:
     return StandInWorker(api.settings)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[Mapping[str, Any]]:
     """The state of a stack that `imagequeue up` runs, painting by the sandbox."""
     folder = tmp_path_factory.mktemp("cli-stack")

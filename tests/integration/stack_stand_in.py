@@ -1,4 +1,6 @@
-"""A program in place of `imagequeue`: `up` runs the stack, with this file as its api, worker and sandbox.
+"""A program in place of `imagequeue` as the stack's api, worker and sandbox; up_with_stand_ins.py is its `up`.
+
+It imports nothing of the project, because it is started a hundred times.
 
 What a stand-in does is told by the environment: `STAND_IN_FOLDER` is where it leaves its pid (`NAME.pid`) and the
 signals it got (`NAME.signals`); `STAND_IN_DIES` and `STAND_IN_STUBBORN` name one that ends at once, or ignores SIGTERM;
@@ -13,13 +15,10 @@ import os
 import signal
 import subprocess
 import sys
-from argparse import ArgumentParser
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import FrameType
-
-from sandbox.stack.up import run
 
 
 def answer_with(ready: Callable[[], bool]) -> type[BaseHTTPRequestHandler]:
@@ -83,27 +82,8 @@ def work() -> None:
         signal.pause()
 
 
-def up(arguments: list[str]) -> int:
-    """Be `imagequeue up`."""
-    parser = ArgumentParser()
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--port", type=int)
-    parser.add_argument("--ready-file", type=Path)
-    parser.add_argument("--workers", type=int, default=1)
-    options = parser.parse_args(arguments)
-    return run(
-        port=options.port,
-        data=options.data,
-        workers=options.workers,
-        ready_file=options.ready_file,
-        program=(sys.executable, str(Path(__file__))),
-    )
-
-
 def main(name: str, arguments: list[str]) -> int:
     """Be what `name` says."""
-    if name == "up":
-        return up(arguments)
     if os.environ.get("STAND_IN_DIES") == name:
         sys.stderr.write("".join(f"line {number}\n" for number in range(1, 31)) + f"{name} cannot go on\n")
         return 3

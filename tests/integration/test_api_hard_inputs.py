@@ -6,7 +6,6 @@ import json
 import socket
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import httpx2
 import pytest
@@ -181,11 +180,10 @@ def test_a_hard_request_gets_its_status_and_code(http: httpx2.Client, hard: Hard
         assert all(problem["errors"][0][part] for part in ("field", "rule", "given", "example")), problem
 
 
-def test_nothing_of_it_was_stored(start_own_api: Any) -> None:
-    api: RunningApi = start_own_api(IMAGEQUEUE_API_PROCESSES="1")
+def test_nothing_of_it_was_stored(empty_api: RunningApi) -> None:
     for hard in ALL:
-        api.http.request(hard.verb, hard.path, content=hard.content, headers=hard.headers)
-    assert api.http.get("/v1/jobs").json() == {"jobs": [], "next_cursor": None}
+        empty_api.http.request(hard.verb, hard.path, content=hard.content, headers=hard.headers)
+    assert empty_api.http.get("/v1/jobs").json() == {"jobs": [], "next_cursor": None}
 
 
 @pytest.mark.parametrize("length", [MAX_BODY + 1, 3 * MAX_BODY], ids=["one byte more", "three times"])

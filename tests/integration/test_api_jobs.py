@@ -102,11 +102,11 @@ def test_a_wait_that_runs_out_returns_the_job_as_it_is(api: RunningApi) -> None:
     assert (answer.status_code, answer.json()["state"]) == (200, "queued")
 
 
-def test_a_wait_beyond_the_limit_counts_as_the_limit(start_own_api: Any) -> None:
-    api = cast("RunningApi", start_own_api(IMAGEQUEUE_MAX_WAIT_SECONDS="1", IMAGEQUEUE_API_PROCESSES="1"))
-    job_id = api.submit()
-    assert api.http.get(f"/v1/jobs/{job_id}", params={"wait": "86400"}).json()["state"] == "queued"
-    answer = api.http.get(f"/v1/jobs/{job_id}", headers={"Prefer": "wait=86400"})
+def test_a_wait_beyond_the_limit_counts_as_the_limit(narrow_api: RunningApi) -> None:
+    assert narrow_api.settings.max_wait_seconds == 1
+    job_id = narrow_api.submit()
+    assert narrow_api.http.get(f"/v1/jobs/{job_id}", params={"wait": "86400"}).json()["state"] == "queued"
+    answer = narrow_api.http.get(f"/v1/jobs/{job_id}", headers={"Prefer": "wait=86400"})
     assert answer.headers["Preference-Applied"] == "wait=1"
 
 
@@ -145,8 +145,8 @@ def test_a_preference_that_is_not_understood_is_passed_over(http: httpx2.Client,
     assert "Preference-Applied" not in answer.headers
 
 
-def test_pages_follow_one_another_newest_first(start_own_api: Any) -> None:
-    api = cast("RunningApi", start_own_api(IMAGEQUEUE_API_PROCESSES="1"))
+def test_pages_follow_one_another_newest_first(empty_api: RunningApi) -> None:
+    api = empty_api
     submitted = [api.submit() for _ in range(5)]
     pages: list[list[str]] = []
     cursor: str | None = None

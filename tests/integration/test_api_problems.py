@@ -158,8 +158,9 @@ def test_each_request_has_an_id_of_its_own(http: httpx2.Client) -> None:
     assert len(ids) == 20
 
 
-def test_requests_are_logged_at_debug_with_their_id(start_own_api: Any) -> None:
-    api = cast("RunningApi", start_own_api(IMAGEQUEUE_LOG_LEVEL="debug", IMAGEQUEUE_LOG_FORMAT="json"))
+def test_requests_are_logged_at_debug_with_their_id(narrow_api: RunningApi) -> None:
+    api = narrow_api
+    assert (api.settings.log_level, api.settings.log_format) == ("debug", "json")
     api.http.get("/v1/jobs", headers={REQUEST_ID: "seen-in-the-log"})
     [line] = [line for line in api.log.read_text().splitlines() if "seen-in-the-log" in line]
     assert all(part in line for part in ('"event": "request"', '"status": 200', '"path": "/v1/jobs"'))

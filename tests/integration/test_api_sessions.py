@@ -130,8 +130,9 @@ def test_ending_a_session_cancels_what_waits_and_refuses_more(api: RunningApi, w
     assert f"/v1/sessions/{session_id}/fork" in detail
 
 
-def test_an_idle_session_expires_and_can_still_be_forked(start_own_api: Any) -> None:
-    api = cast("RunningApi", start_own_api(IMAGEQUEUE_SESSION_IDLE_HOURS="1", IMAGEQUEUE_API_PROCESSES="1"))
+def test_an_idle_session_expires_and_can_still_be_forked(narrow_api: RunningApi) -> None:
+    api = narrow_api
+    assert api.settings.session_idle_hours == 1
     first = start(api)
     session_id = first["session_id"]
     succeed(StandInWorker(api.settings), first["id"])
@@ -144,8 +145,9 @@ def test_an_idle_session_expires_and_can_still_be_forked(start_own_api: Any) -> 
     assert api.http.post(f"/v1/sessions/{session_id}/fork").status_code == 201
 
 
-def test_a_full_session_asks_to_come_back(start_own_api: Any) -> None:
-    api = cast("RunningApi", start_own_api(IMAGEQUEUE_MAX_WAITING_TURNS="2", IMAGEQUEUE_API_PROCESSES="1"))
+def test_a_full_session_asks_to_come_back(narrow_api: RunningApi) -> None:
+    api = narrow_api
+    assert api.settings.max_waiting_turns == 2
     session_id = start(api)["session_id"]
     assert add_turn(api, session_id).status_code == 202
     answer = add_turn(api, session_id)
@@ -211,8 +213,8 @@ def test_a_session_that_is_not_there_is_not_found(api: RunningApi, session_id: s
     refused(api.http.get(f"/v1/jobs?session={session_id}"), "session_not_found")
 
 
-def test_sessions_are_listed_newest_first_page_by_page(start_own_api: Any) -> None:
-    api = cast("RunningApi", start_own_api(IMAGEQUEUE_API_PROCESSES="1"))
+def test_sessions_are_listed_newest_first_page_by_page(empty_api: RunningApi) -> None:
+    api = empty_api
     started = [start(api)["session_id"] for _ in range(3)]
     first = api.http.get("/v1/sessions", params={"limit": "2"}).json()
     rest = api.http.get("/v1/sessions", params={"limit": "2", "cursor": first["next_cursor"]}).json()
@@ -223,8 +225,8 @@ def test_sessions_are_listed_newest_first_page_by_page(start_own_api: Any) -> No
         refused(api.http.get(f"/v1/sessions?{query}"), "invalid_request")
 
 
-def test_jobs_are_listed_by_type_state_and_session(start_own_api: Any) -> None:
-    api = cast("RunningApi", start_own_api(IMAGEQUEUE_API_PROCESSES="1"))
+def test_jobs_are_listed_by_type_state_and_session(empty_api: RunningApi) -> None:
+    api = empty_api
     worker = StandInWorker(api.settings)
     kinds: dict[str, list[str]] = {"generate": [], "edit": [], "turn": []}
     image = upload(api)
@@ -261,8 +263,8 @@ def test_jobs_are_listed_by_type_state_and_session(start_own_api: Any) -> None:
     assert listed(session=newest.session_id or "", type="edit") == [[]]
 
 
-def test_a_listing_by_type_finds_what_lies_far_behind_other_jobs(start_own_api: Any) -> None:
-    api = cast("RunningApi", start_own_api(IMAGEQUEUE_API_PROCESSES="1"))
+def test_a_listing_by_type_finds_what_lies_far_behind_other_jobs(empty_api: RunningApi) -> None:
+    api = empty_api
     edit = api.http.post("/v1/jobs", json={**EDIT, "images": [upload(api)]}).json()["id"]
     for _ in range(510):
         api.submit()

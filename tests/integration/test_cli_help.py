@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 from cli_kit import SCRIPT, Shell, lonely_shell
+from typer.testing import CliRunner
+
+from imagequeue.cli.main import app
 
 
 @pytest.fixture
@@ -25,6 +28,7 @@ def alone(tmp_path: Path) -> Shell:
         ["jobs", "list"],
         ["jobs", "wait", "job_1", "-o", "out"],
         ["edit", "x", "upload:1"],
+        ["edit", "x", "image.png"],
         ["session", "start", "x", "image.png"],
         ["session", "continue", "ses_1", "x"],
         ["session", "list"],
@@ -63,10 +67,17 @@ PROCESSES = ("up", "down", "api", "worker", "sandbox")
 @pytest.mark.parametrize(
     "command", ["", "generate", "edit", "session", "doctor", *SESSION_COMMANDS, *JOB_COMMANDS, *PROCESSES]
 )
-def test_the_help_of_each_command_teaches_with_an_example(alone: Shell, command: str) -> None:
-    run = alone(*command.split(), "--help")
-    assert run.code == 0
-    assert re.search(rf"^ +(\S+=\S+ )*imagequeue {command}", run.out.partition("Usage:")[2], re.MULTILINE), run.out
+def test_the_help_of_each_command_teaches_with_an_example(command: str) -> None:
+    run = CliRunner().invoke(app, [*command.split(), "--help"], prog_name="imagequeue", env={"COLUMNS": "100"})
+    assert run.exit_code == 0
+    told = run.stdout.partition("Usage:")[2]
+    assert re.search(rf"^ +(\S+=\S+ )*imagequeue {command}", told, re.MULTILINE), run.stdout
+
+
+def test_the_installed_command_prints_that_help(alone: Shell) -> None:
+    shown = CliRunner().invoke(app, ["session", "--help"], prog_name="imagequeue", env={"COLUMNS": "100"}).stdout
+    run = alone("session", "--help")
+    assert (run.code, run.out) == (0, shown)
 
 
 def test_the_version_is_the_installed_one(alone: Shell) -> None:

@@ -126,7 +126,8 @@ def test_what_the_operator_does_not_set_keeps_the_default_of_the_setting(
     changed = {field_name for field_name in settings.model_fields_set if getattr(settings, field_name) is not None}
     common = {"redis_url", "s3_endpoint", "s3_public_endpoint", "aws_access_key_id", "aws_secret_access_key"}
     image = {"api_host", "log_format"}
-    own = {"api": set[str](), "worker": {"openai_api_key", "openai_timeout_seconds"}}
+    calls = {"openai_api_key", "openai_timeout_seconds", "shutdown_grace_seconds", "spool_dir"}
+    own = {"api": set[str](), "worker": calls}
     assert changed == common | image | own[name] | {"aws_region"}
 
 
@@ -154,6 +155,7 @@ def test_what_must_last_is_in_volumes() -> None:
     assert {name: dict(service.volumes) for name, service in services.items() if service.volumes} == {
         "redis": {"/data": "redis"},
         "s3": {"/data": "s3"},
+        "worker": {"/var/lib/imagequeue/spool": "spool"},
     }
 
 

@@ -12,7 +12,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
-from up_kit import Starter, all_gone, get, is_gone, redis_of, s3_of
+from up_kit import Starter, Up, all_gone, get, is_gone, redis_of, s3_of
 
 from imagequeue.local_stack import read_state, running_pid
 from sandbox.stack import down
@@ -26,6 +26,22 @@ def start_up(tmp_path: Path) -> Generator[Starter]:
     starter = Starter(tmp_path)
     yield starter
     starter.end()
+
+
+@pytest.fixture(scope="module")
+def shared_starter(tmp_path_factory: pytest.TempPathFactory) -> Generator[Starter]:
+    starter = Starter(tmp_path_factory.mktemp("shared-stack"))
+    yield starter
+    starter.end()
+
+
+@pytest.fixture(scope="module")
+def shared_up(shared_starter: Starter) -> Generator[Up]:
+    """A stack for tests that leave it running; each service may be killed once. It stops in order whatever they did."""
+    up = shared_starter()
+    up.wait_ready()
+    yield up
+    assert up.stop() == 0
 
 
 def test_the_ready_file_appears_only_once_every_service_is_healthy(start_up: Starter, tmp_path: Path) -> None:
@@ -47,9 +63,8 @@ def test_the_ready_file_appears_only_once_every_service_is_healthy(start_up: Sta
     assert read_state(up.data) is None
 
 
-def test_it_prints_each_service_and_then_what_to_do_next(start_up: Starter) -> None:
-    up = start_up()
-    ready = up.wait_ready()
+def test_it_prints_each_service_and_then_what_to_do_next(shared_up: Up) -> None:
+    up, ready = shared_up, shared_up.wait_ready()
     assert wait_until(lambda: "Ctrl-C" in up.printed(), 5)
     printed = up.printed()
     services = re.findall(r"^  (\w+) .*log: (.*)$", printed, re.MULTILINE)
@@ -110,10 +125,9 @@ def test_data_and_addresses_are_the_same_after_a_restart(start_up: Starter) -> N
         assert s3.get_object(Bucket=after["bucket"], Key="kept")["Body"].read() == b"pixels"
 
 
-def test_a_second_stack_on_the_folder_is_refused_and_the_first_goes_on(start_up: Starter) -> None:
-    first = start_up()
-    ready = first.wait_ready()
-    second = start_up()
+def test_a_second_stack_on_the_folder_is_refused_and_the_first_goes_on(shared_starter: Starter, shared_up: Up) -> None:
+    first, ready = shared_up, shared_up.wait_ready()
+    second = shared_starter()
     assert second.process.wait(20) == 1
     assert f"pid {first.process.pid}" in second.printed()
     assert ready["api_url"] in second.printed()
@@ -181,9 +195,8 @@ def test_a_stop_while_starting_leaves_no_process(start_up: Starter, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["worker", "api", "sandbox"])
-def test_a_service_that_crashes_is_started_again(start_up: Starter, name: str) -> None:
-    up = start_up()
-    up.wait_ready()
+def test_a_service_that_crashes_is_started_again(shared_up: Up, name: str) -> None:
+    up = shared_up
     crashed = int(up.traced(f"{name}.pid")[0])
     left = {int(pid) for pid in up.traced("worker-child.pid")} if name == "worker" else set[int]()
     os.kill(crashed, signal.SIGKILL)
@@ -191,12 +204,10 @@ def test_a_service_that_crashes_is_started_again(start_up: Starter, name: str) -
     assert is_gone(crashed)
     assert all_gone(left, seconds=5)  # its own children went with it
     assert f"{name} was ended by SIGKILL; starting it again in 0.5 s" in up.printed()
-    assert up.stop() == 0
 
 
-def test_redis_is_started_again_with_its_data(start_up: Starter) -> None:
-    up = start_up()
-    ready = up.wait_ready()
+def test_redis_is_started_again_with_its_data(shared_up: Up) -> None:
+    up, ready = shared_up, shared_up.wait_ready()
     with closing(redis_of(ready)) as redis:
         redis.set("kept", "yes")
         os.kill(redis.info("server")["process_id"], signal.SIGKILL)

@@ -218,9 +218,8 @@ def test_an_absurd_announced_length_is_refused_before_the_body_comes(api: Runnin
             assert answer.readline().split()[1] == b"413"
 
 
-def test_an_upload_that_breaks_off_leaves_nothing(start_own_api: Any, tmp_path: Path) -> None:
-    spool = tmp_path / "spool"
-    api: RunningApi = start_own_api(IMAGEQUEUE_SPOOL_DIR=str(spool), IMAGEQUEUE_API_PROCESSES="1")
+def test_an_upload_that_breaks_off_leaves_nothing(narrow_api: RunningApi) -> None:
+    api, spool = narrow_api, narrow_api.settings.spool_dir
     head = (
         "POST /v1/uploads HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
         "Content-Length: 1000000\r\nConnection: close\r\n\r\n"

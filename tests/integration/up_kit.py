@@ -16,10 +16,11 @@ from typing import Any, cast
 import boto3
 from redis import Redis
 
+from sandbox.stack.ports import choose_port
 from sandbox.stack.processes import wait_until
 from sandbox.stack.state import load_remembered
 
-STAND_IN = Path(__file__).with_name("stack_stand_in.py")
+UP = Path(__file__).with_name("up_with_stand_ins.py")
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -71,9 +72,12 @@ class Starter:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
         inherited |= {"STAND_IN_FOLDER": str(traces), "STAND_IN_WORKERS": str(workers), "PYTHONPATH": str(REPOSITORY)}
         options = ["--data", data, "--ready-file", ready_file, "--workers", str(workers)]
+        if not self.started and "--port" not in arguments:
+            # Not the default one, which a stack of another test process may be about to take; later starts remember it.
+            options += ["--port", str(choose_port())]
         with output.open("wb") as stream:
             process = subprocess.Popen(
-                [sys.executable, STAND_IN, "up", *options, *arguments],
+                [sys.executable, UP, *options, *arguments],
                 env=inherited | environment,
                 stdout=stream if stdout is None else stdout,
                 stderr=subprocess.STDOUT,

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -42,6 +42,10 @@ class SandboxProcess:
         answer = httpx2.get(f"{self.url}/sandbox/calls").raise_for_status().json()
         return [call for call in answer["calls"] if prompt is None or call["prompt"] == prompt]
 
+    def calls_beginning(self, words: str) -> list[dict[str, Any]]:
+        """The calls whose prompts begin so, in the order of their arrival."""
+        return [call for call in self.calls() if str(call["prompt"]).startswith(words)]
+
     def add_fault(self, fault: Mapping[str, object], *, prompt: str, times: int = 1) -> None:
         """Let the next calls with this prompt suffer."""
         spec = {"fault": fault, "times": times, "match": {"prompt_contains": prompt}}
@@ -49,7 +53,28 @@ class SandboxProcess:
 
     def set_latency(self, seconds: float) -> None:
         """How long each answer takes."""
-        httpx2.post(f"{self.url}/sandbox/settings", json={"latency_seconds": seconds}).raise_for_status()
+        self._set(latency_seconds=seconds)
+
+    @contextlib.contextmanager
+    def limited(self, images: int, seconds: float) -> Generator[None]:
+        """Refuse what goes beyond so many images in any such time, until the block ends."""
+        self._set(images_per_minute=images, limit_window_seconds=seconds)
+        try:
+            yield
+        finally:
+            self._set(images_per_minute=None, limit_window_seconds=60.0)
+
+    @contextlib.contextmanager
+    def account_blocked(self, status: int, code: str) -> Generator[None]:
+        """Refuse every paid call as one of an account that OpenAI does not serve, until the block ends."""
+        self._set(account_error={"status": status, "code": code})
+        try:
+            yield
+        finally:
+            self._set(account_error=None)
+
+    def _set(self, **settings: object) -> None:
+        httpx2.post(f"{self.url}/sandbox/settings", json=settings).raise_for_status()
 
 
 def start_sandbox(folder: Path) -> SandboxProcess:

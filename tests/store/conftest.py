@@ -8,13 +8,10 @@ from typing import cast
 
 import fakeredis
 import pytest
-from store_kit import Bench, BenchMaker
+from store_kit import Bench, BenchMaker, bench_on
 
 from imagequeue.store.connection import RedisClient, connect
-from imagequeue.store.fleet import FleetStore
-from imagequeue.store.jobs import JobStore
 from imagequeue.store.keys import Keys
-from imagequeue.store.sessions import SessionStore
 from sandbox.stack.redis_server import RunningServer
 
 ENGINES = ("fakeredis", "redis")
@@ -33,7 +30,7 @@ def open_bench(request: pytest.FixtureRequest) -> Generator[BenchMaker]:
             client = connect(cast("RunningServer", request.getfixturevalue("redis_server")).url)
         clients.append(client)
         keys = Keys(f"test-{uuid.uuid4().hex}:")
-        return Bench(client, client, keys, JobStore(client, keys), SessionStore(client, keys), FleetStore(client, keys))
+        return bench_on(client, keys)
 
     yield make
     for client in clients:

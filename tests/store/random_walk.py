@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import islice
 
 from store_kit import BUSY, HOUR_MS, LONG_AGO_MS, OWNER, RESULTS, SUCCEEDED, Bench, new_job
 from turn_kit import be_idle, painted, turn_job
@@ -12,7 +13,7 @@ from turn_kit import be_idle, painted, turn_job
 from imagequeue.errors import JobFinished, SessionClosed, SessionFull
 from imagequeue.jobs import LANES, AttemptOutcome, Claim, Job
 from imagequeue.sessions import NewSession, Session, SessionState, SessionSubmit
-from imagequeue.store.jobs import job_id_of, lease_of
+from imagequeue.store.attempts import job_id_of, lease_of
 
 OWNERS = (OWNER, "owner-2")
 HOLDERS = ("holder-1", "holder-2", "holder-3")
@@ -161,7 +162,7 @@ class Walk:
 
     def _claim(self) -> str:
         """Claim one that waits in the queue, or, one time in three, any."""
-        ready = [job_id for lane in LANES for job_id in self._bench.store.oldest_waiting(lane, 10)]
+        ready = [job_id for lane in LANES for job_id in islice(self._bench.store.unhinted(lane), 10)]
         chosen = self._bench.store.get_many(ready) if self._random.random() < 0.67 else []
         job = self._random.choice(chosen) if chosen else self._job()
         if not job:
@@ -218,7 +219,7 @@ class Walk:
 
     def _sweep(self) -> str:
         """Sweep all that is due, and now and then something that is not."""
-        due = self._bench.store.due(0, HOUR_MS, 100)
+        due = self._bench.store.due(0, HOUR_MS, HOUR_MS, 100)
         leases = sorted(due.lapsed)
         if self.claims and self._random.random() < 0.2:
             leases.append(lease_of(self._random.choice(self.claims)))
@@ -228,4 +229,6 @@ class Walk:
             self._bench.store.cancel_halted(entry)
         for session_id in sorted(due.idle_sessions):
             self._bench.sessions.expire(session_id, HOUR_MS)
+            # One that stays is looked at again a second later: let that pass, or the next sweep depends on the clock.
+            self._bench.raw.zadd(self._bench.keys.sessions_idle, {session_id: LONG_AGO_MS}, xx=True)
         return f"{answers} {sorted(due.halted)} {sorted(due.idle_sessions)}"

@@ -9,10 +9,12 @@ from typing import Any, Final, cast
 
 from imagequeue.jobs import AttemptOutcome, Claim, Image, Job, JobError, JobState, NewJob, Result
 from imagequeue.requests import GenerateRequest
+from imagequeue.store.attempts import AttemptStore, Due, lease_of
 from imagequeue.store.connection import RedisClient
 from imagequeue.store.fleet import FleetStore
-from imagequeue.store.jobs import Due, Ending, JobStore, lease_of
+from imagequeue.store.jobs import Ending
 from imagequeue.store.keys import Keys
+from imagequeue.store.limiter import LimiterStore
 from imagequeue.store.sessions import SessionStore
 
 OWNER: Final = "owner-1"
@@ -66,9 +68,10 @@ class Bench:
     client: RedisClient
     raw: Any  # the same client, for the commands that the store itself has no use for
     keys: Keys
-    store: JobStore
+    store: AttemptStore
     sessions: SessionStore
     fleet: FleetStore
+    limiter: LimiterStore
 
     def submit(self, **changes: object) -> Job:
         """Store a new job."""
@@ -96,7 +99,7 @@ class Bench:
 
     def due(self, outbox_age_ms: int = 0, limit: int = 10) -> Due:
         """What a sweep has to look at; sessions are idle after an hour."""
-        return self.store.due(outbox_age_ms, HOUR_MS, limit)
+        return self.store.due(outbox_age_ms, HOUR_MS, HOUR_MS, limit)
 
     def end_delay(self, job_id: str) -> None:
         """Let the time of a retry come."""
@@ -149,6 +152,19 @@ class Bench:
         if kind == "stream":
             return self.client.xrange(key, "-", "+")
         return self.client.get(key)
+
+
+def bench_on(client: RedisClient, keys: Keys) -> Bench:
+    """A bench on a Redis, under these keys."""
+    return Bench(
+        client=client,
+        raw=client,
+        keys=keys,
+        store=AttemptStore(client, keys),
+        sessions=SessionStore(client, keys),
+        fleet=FleetStore(client, keys),
+        limiter=LimiterStore(client, keys),
+    )
 
 
 BenchMaker = Callable[[str], Bench]

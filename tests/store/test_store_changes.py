@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from store_kit import FINISHED, SUCCEEDED, Bench, BenchMaker, new_job
+from store_kit import FINISHED, SUCCEEDED, Bench, BenchMaker, bench_on, new_job
 
 from imagequeue.errors import StoreUnavailable
 from imagequeue.store.connection import RedisClient, connect
-from imagequeue.store.jobs import JobStore
 from imagequeue.store.keys import Keys
-from imagequeue.store.sessions import SessionStore
 from imagequeue.waiting import ChangeReader
 from sandbox.stack.redis_server import RunningServer, start_redis
 
@@ -49,8 +47,17 @@ def close_now(bench: Bench, reader: ChangeReader) -> None:
     assert not closer.is_alive()
 
 
-def reader_threads() -> list[threading.Thread]:
-    """The readers of this process."""
+class NewReaders:
+    """The readers that were started since this was made: a queue that tests share has one of its own."""
+
+    def __init__(self) -> None:
+        self._earlier = set(_readers())
+
+    def __len__(self) -> int:
+        return len(set(_readers()) - self._earlier)
+
+
+def _readers() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "change-reader"]
 
 
@@ -90,11 +97,11 @@ def test_a_waiter_is_told_of_its_own_job_only_and_of_nothing_older(bench: Bench,
 def test_all_waiters_of_a_job_are_woken_by_one_reader(bench: Bench, open_reader: ReaderMaker) -> None:
     told: Told = queue.SimpleQueue()
     job = bench.submit()
-    reader = open_reader(bench)
+    reader, readers = open_reader(bench), NewReaders()
     with ExitStack() as waiting:
         for _ in range(100):
             waiting.enter_context(reader.listening(job.id, listener(told)))
-        assert len(reader_threads()) == 1
+        assert len(readers) == 1
         bench.claimed(job)
         assert {told.get(timeout=WAIT_SECONDS) for _ in range(100)} == {(job.id, "running")}
 
@@ -135,14 +142,15 @@ def test_waking_all_reaches_every_waiter_without_a_change(bench: Bench, open_rea
 
 
 def test_a_reader_starts_with_its_first_waiter_and_ends_when_closed(bench: Bench) -> None:
+    readers = NewReaders()
     reader = ChangeReader(bench.client, bench.keys.changes)
     reader.close()
     reader = ChangeReader(bench.client, bench.keys.changes)
-    assert reader_threads() == []
+    assert len(readers) == 0
     with reader.listening("job_1", lambda _job_id, _event: None):
-        assert len(reader_threads()) == 1
+        assert len(readers) == 1
     close_now(bench, reader)
-    assert reader_threads() == []
+    assert len(readers) == 0
 
 
 def test_many_waiters_share_one_connection(
@@ -174,9 +182,8 @@ def test_a_change_made_before_the_reader_reconnected_is_delivered(tmp_path: Path
     told: Told = queue.SimpleQueue()
     with closing(connect(server.url)) as client:
         try:
-            bench = Bench(
-                client, client, keys, store := JobStore(client, keys), SessionStore(client, keys), cast("Any", None)
-            )
+            bench = bench_on(client, keys)
+            store = bench.store
             job = bench.submit()
             let_reader_in(client)
             reader_url = server.url.replace("redis://", "redis://reader:secret@")

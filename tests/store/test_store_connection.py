@@ -14,8 +14,8 @@ import pytest
 from store_kit import Bench, BenchMaker, new_job
 
 from imagequeue.errors import Misconfigured, StoreUnavailable
+from imagequeue.store.attempts import AttemptStore
 from imagequeue.store.connection import RedisClient, connect, refuse_eviction, translated
-from imagequeue.store.jobs import JobStore
 from sandbox.stack.ports import choose_port
 from sandbox.stack.redis_server import RunningServer, start_redis
 
@@ -66,7 +66,7 @@ def test_callers_wait_for_a_connection_instead_of_failing(open_bench: BenchMaker
     name = f"small-{uuid.uuid4().hex}"
     together = threading.Barrier(32)
     with closing(connect(f"{redis_server.url}?client_name={name}", max_connections=2)) as client:
-        store = JobStore(client, bench.keys)
+        store = AttemptStore(client, bench.keys)
 
         def submit(_number: int) -> str:
             together.wait()

@@ -44,12 +44,11 @@ def test_batch_jobs_wait_behind_every_interactive_one(bench: Bench) -> None:
     assert positions(bench, *batch) == [3, 4]
 
 
-def test_the_next_in_a_lane_leave_out_who_waits_for_a_retry(bench: Bench) -> None:
+def test_who_should_have_a_hint_leaves_out_who_waits_for_a_retry(bench: Bench) -> None:
     first, second, third = (bench.submit(lane="batch") for _ in range(3))
     bench.submit()
     bench.released(bench.claimed(first), HOUR_MS)
-    assert bench.store.oldest_waiting("batch", 2) == [second.id]
-    assert bench.store.oldest_waiting("batch", 10) == [second.id, third.id]
+    assert list(bench.store.unhinted("batch")) == [second.id, third.id]
 
 
 @pytest.mark.parametrize("lane", ["interactive", "batch"])

@@ -14,19 +14,21 @@ from imagequeue.store.scripts import source
 
 STORE = Path(imagequeue.store.__path__[0])
 FILES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((STORE / "scripts").glob("*.lua"))}
-LIBRARY = FILES.pop("_lib")
+LIBRARIES = {name: FILES.pop(name) for name in sorted(FILES) if name.startswith("_")}
+ALL = {**FILES, **LIBRARIES}
 KEYS = Keys("p:")
-SUPPLIED = {*KEYS.for_job("job", "owner", "batch", "session"), *KEYS.for_fleet(), "index_final"}
+SUPPLIED = {*KEYS.for_job("job", "owner", "batch", "session"), *KEYS.for_fleet(), "index_final", "suspect"}
 
 HEADER = re.compile(
-    r"-- [A-Z][^\n]*(?:\n-- [^\n]+)*?\.\n-- KEYS: [^\n]+\n-- ARGV: (?P<arguments>[^\n]+)\n"
+    r"-- [A-Z][^\n]*(?:\n-- [^\n]+)*?\.\n(?:-- USES: \w+\n)?-- KEYS: [^\n]+\n"
+    r"-- ARGV: (?P<arguments>[^\n]+(?:\n--   [^\n]+)*)\n"
     r"-- Returns: (?P<returns>[^\n]+(?:\n--   [^\n]+)*)\n(?!--)"
 )
 KEYS_LOCAL = re.compile(r"local ([\w,\s]+?)\s*=\s*(?:unpack\(KEYS\)|KEYS\[1\])")
 PARAMETERS = re.compile(r"local function \w+\(([^)]*)\)")
 LIBRARY_FUNCTIONS = {
     name: [part.strip() for part in given.split(",") if part.strip()]
-    for name, given in re.findall(r"^local function (\w+)\(([^)]*)\)", LIBRARY, re.M)
+    for name, given in re.findall(r"^local function (\w+)\(([^)]*)\)", "\n".join(LIBRARIES.values()), re.M)
 }
 SESSION_HELPERS = {
     "promote_turn": ["turns", "waiting", "outbox"],
@@ -37,6 +39,9 @@ HELPERS = {
     "record_event": ["events", "changes"],
     "move_index": ["from", "to"],
     "patch_attempt": ["job"],
+    "clear_suspect": ["suspect"],
+    "limiter_state": ["limiter"],
+    "limiter_take": ["limiter"],
     **SESSION_HELPERS,
 }
 LOCAL_NAMES = re.compile(
@@ -91,9 +96,9 @@ def test_the_header_lists_every_answer(name: str) -> None:
     assert promised <= set(re.findall(r"'(\w+)'", code)) | given
 
 
-@pytest.mark.parametrize("name", [*FILES, "_lib"])
+@pytest.mark.parametrize("name", [*FILES, *LIBRARIES])
 def test_no_script_sets_a_global(name: str) -> None:
-    code = code_of(FILES.get(name, LIBRARY))
+    code = code_of(ALL[name])
     known = parameters_in(code)
     for groups in LOCAL_NAMES.findall(code):
         known.update(part for group in groups for part in names_in(group))
@@ -103,9 +108,9 @@ def test_no_script_sets_a_global(name: str) -> None:
     assert not re.search(r"\b(_G|rawset|setfenv)\b", code)
 
 
-@pytest.mark.parametrize("name", [*FILES, "_lib"])
+@pytest.mark.parametrize("name", [*FILES, *LIBRARIES])
 def test_no_key_is_built_inside_lua(name: str) -> None:
-    code = code_of(FILES.get(name, LIBRARY))
+    code = code_of(ALL[name])
     allowed = parameters_in(code)
     if name in FILES:
         allowed |= set(source(name).key_names)
@@ -115,10 +120,10 @@ def test_no_key_is_built_inside_lua(name: str) -> None:
         assert command == "TIME" or key in allowed, (command, key)
 
 
-@pytest.mark.parametrize("name", [*FILES, "_lib"])
+@pytest.mark.parametrize("name", [*FILES, *LIBRARIES])
 def test_helpers_are_given_the_keys_that_they_name(name: str) -> None:
     """Keys are found by name: a script that swapped two would have to rename them."""
-    code = code_of(FILES.get(name, LIBRARY))
+    code = code_of(ALL[name])
     allowed = parameters_in(code) | (set(source(name).key_names) if name in FILES else set[str]())
     for helper, takes in HELPERS.items():
         for arguments in re.findall(rf"(?<!function )\b{helper}\(([^)]*)", code):
@@ -134,8 +139,8 @@ def test_every_script_is_used_and_every_used_script_exists() -> None:
 
 
 def test_every_helper_is_used() -> None:
-    code = "".join(map(code_of, [LIBRARY, *FILES.values()]))
-    for helper in re.findall(r"local function (\w+)\(", LIBRARY):
+    code = "".join(map(code_of, ALL.values()))
+    for helper in re.findall(r"local function (\w+)\(", "\n".join(LIBRARIES.values())):
         assert re.search(rf"(?<!function )\b{helper}\(", code), helper
 
 
@@ -145,7 +150,7 @@ def test_every_helper_that_takes_keys_is_checked() -> None:
 
 
 def test_scripts_know_no_clock_but_that_of_redis() -> None:
-    for name, text in {**FILES, "_lib": LIBRARY}.items():
+    for name, text in ALL.items():
         assert not re.search(r"\bos\.|\bmath\.random", code_of(text)), name
 
 
@@ -156,8 +161,8 @@ def test_a_script_without_a_header_is_refused() -> None:
 
 def test_all_keys_lie_under_the_prefix_and_are_distinct() -> None:
     job, fleet = KEYS.for_job("job_1", "owner", "batch", "ses_1"), KEYS.for_fleet()
-    singles = (KEYS.workers, KEYS.sweeper, KEYS.probe("n"), KEYS.waiting("interactive"))
+    singles = (KEYS.workers, KEYS.sweeper, KEYS.probe("n"), KEYS.waiting("interactive"), KEYS.suspect("w"))
     spelled = {*job.values(), *fleet.values(), *singles}
     assert all(key.startswith("p:") for key in spelled)
-    assert len(spelled) == len({*job, *fleet}) + len(singles) - 1, "workers is named twice"
+    assert len(spelled) == len({*job, *fleet}) + len(singles) - 2, "workers and the lane's parked are named twice"
     assert {f"index_{state}" for state in JobState} < set(job)

@@ -10,7 +10,7 @@ from store_kit import HOUR_MS, LONG_AGO_MS, OWNER, Bench, new_job
 
 from imagequeue.errors import JobNotFound
 from imagequeue.jobs import Claim, JobState
-from imagequeue.store.jobs import job_id_of, lease_of
+from imagequeue.store.attempts import job_id_of, lease_of
 
 
 def test_submit_stores_queues_indexes_and_announces_the_job(bench: Bench) -> None:

@@ -8,7 +8,8 @@ import pytest
 from store_kit import FINISHED, HOUR_MS, LONG_AGO_MS, NOTHING_DUE, SUCCEEDED, Bench, new_job
 
 from imagequeue.jobs import AttemptOutcome, JobState
-from imagequeue.store.jobs import CANCELLED, OUTCOME_UNKNOWN, WORKER_LOST, RetryLimits, job_id_of, lease_of
+from imagequeue.store.attempts import RetryLimits, job_id_of, lease_of
+from imagequeue.store.jobs import CANCELLED, OUTCOME_UNKNOWN, WORKER_LOST
 
 
 def test_what_is_new_held_or_waiting_for_its_time_is_not_due(bench: Bench) -> None:

@@ -24,7 +24,7 @@ from turn_lock_view import LAPSED_MS, SESSION_ID, TURNS, Records, View, job_id, 
 from imagequeue.errors import SessionClosed
 from imagequeue.jobs import AttemptOutcome, Result
 from imagequeue.sessions import NewSession, SessionSubmit
-from imagequeue.store.jobs import JobStore, RetryLimits, job_id_of, lease_of
+from imagequeue.store.attempts import AttemptStore, RetryLimits, job_id_of, lease_of
 
 _NEW_SESSION: Final = NewSession(id=SESSION_ID, owner=OWNER, output_format="png")
 _START: Final = SessionSubmit("start", fields=_NEW_SESSION.fields)
@@ -50,7 +50,7 @@ class Actions:
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
-        self._store = JobStore(bench.client, bench.keys, RetryLimits(losses=2, unknowns=1))
+        self._store = AttemptStore(bench.client, bench.keys, RetryLimits(losses=2, suspect_from=99, unknowns=1))
         self._records = Records(bench.client, bench.keys)
         self._redis = ""  # what Redis holds now
         self._views: dict[str, View] = {}

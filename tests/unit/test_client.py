@@ -156,11 +156,14 @@ def test_lists_and_cancels(server: ScriptedServer, client: Client) -> None:
     assert (server.asked[1].method, server.asked[1].path) == ("POST", f"/v1/jobs/{JOB_ID}/cancel")
 
 
-def test_an_unready_installation_is_an_answer_and_no_error(server: ScriptedServer, client: Client) -> None:
+@pytest.mark.parametrize(("status", "code"), [("ready", 200), ("paused", 200), ("unready", 503)])
+def test_an_installation_in_any_state_is_an_answer_and_no_error(
+    server: ScriptedServer, client: Client, status: str, code: int
+) -> None:
     parts = {"redis": {"ok": False, "detail": "away"}}
-    server.will_answer(Answer(503, json.dumps({"status": "unready", "parts": parts}).encode()))
+    server.will_answer(Answer(code, json.dumps({"status": status, "parts": parts}).encode()))
     readiness = client.readiness()
-    assert (readiness.status, readiness.parts["redis"].detail) == ("unready", "away")
+    assert (readiness.status, readiness.parts["redis"].detail) == (status, "away")
 
 
 @pytest.mark.parametrize("address", ["", "127.0.0.1:8080", "ftp://host", "http://", "http://x:port"])

@@ -19,7 +19,7 @@ from imagequeue.store.keys import Keys
 from worker.edit_order import EditOrder
 from worker.edit_routes import MEMORY_MS, EditRoutes, Route, refuses_the_model
 from worker.loop import LoopThread
-from worker.openai_images import Painted
+from worker.spool import Painted
 
 FOLDER: Final = Path("unused")
 ORDER: Final = EditOrder(

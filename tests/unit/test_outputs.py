@@ -19,8 +19,8 @@ from imagequeue.requests import parse_request
 from imagequeue.settings import Settings
 from sandbox.stack.ports import HOST, choose_port
 from sandbox.stack.s3_server import start_s3
-from worker.openai_images import Painted
 from worker.outputs import PREVIEW_EDGE, OutputStore, Stored, Verified, verify
+from worker.spool import Painted
 
 SIZE = (1024, 640)
 

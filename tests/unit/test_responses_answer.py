@@ -15,6 +15,7 @@ from imagequeue.errors import (
     ProviderBusy,
     ProviderError,
     ProviderRefused,
+    RateLimited,
 )
 from imagequeue.jobs import Applied, Usage
 from worker.answers import Answer
@@ -95,7 +96,7 @@ WITHOUT_IMAGE: Final[list[tuple[Mapping[str, Any], type[ProviderError], str]]] =
     (failed(type="server_error", message="Overloaded"), ProviderBusy, "Overloaded"),
     (failed(), BadOutput, "status: failed"),
     ({"error": {"code": "server_error", "message": "Sorry"}, "output": []}, ProviderBusy, "Sorry"),
-    ({"error": {"code": "rate_limit_exceeded", "message": "Slow"}, "output": []}, ProviderBusy, "Slow"),
+    ({"error": {"code": "rate_limit_exceeded", "message": "Slow"}, "output": []}, RateLimited, "Slow"),
     ({"error": {"code": "image_content_policy_violation", "message": "No"}}, ModerationBlocked, "No"),
     ({"error": {"code": "invalid_image", "message": "Not one"}}, ProviderRefused, "Not one"),
     ({"error": {"code": 5}}, ProviderRefused, "an error: no reason"),

@@ -19,8 +19,8 @@ from structlog.testing import capture_logs
 from imagequeue.errors import ModerationBlocked, ProviderBusy, ProviderError, ProviderRefused
 from imagequeue.jobs import Usage
 from worker.edit_order import EditOrder
-from worker.openai_images import Painted
 from worker.responses_route import CALLER_NOT_COUNTED_NOTE, ROUTE_NOTE, edit_by_responses
+from worker.spool import Painted
 
 CALLER: Final = "gpt-5"
 GOOD: Final[Mapping[str, object]] = {

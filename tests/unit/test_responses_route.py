@@ -23,11 +23,13 @@ from imagequeue.errors import (
     ProviderBusy,
     ProviderError,
     ProviderRefused,
+    RateLimited,
 )
 from imagequeue.jobs import Applied
 from worker.edit_order import EditOrder
-from worker.openai_images import SANDBOX_NOTE, Painted
+from worker.openai_images import SANDBOX_NOTE
 from worker.responses_route import IMAGE_NOT_COUNTED_NOTE, ROUTE_NOTE, edit_by_responses
+from worker.spool import Painted
 
 CALLER: Final = "gpt-5"
 
@@ -106,7 +108,7 @@ FAULTS: Final[list[tuple[dict[str, object], type[ProviderError]]]] = [
     ({"status": 400, "code": "moderation_blocked", "type": "image_generation_user_error"}, ModerationBlocked),
     ({"status": 400, "code": "invalid_value"}, ProviderRefused),
     ({"status": 429, "code": "insufficient_quota"}, AccountBlocked),
-    ({"status": 429, "code": "rate_limit_exceeded"}, ProviderBusy),
+    ({"status": 429, "code": "rate_limit_exceeded"}, RateLimited),
     ({"status": 503, "code": "overloaded"}, ProviderBusy),
     ({"drop": "before"}, OutcomeUnknown),
     ({"drop": "middle"}, OutcomeUnknown),

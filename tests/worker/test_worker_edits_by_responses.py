@@ -20,17 +20,22 @@ DIRECT, RESPONSES = "/v1/images/edits", "/v1/responses"
 
 
 @pytest.fixture
-def refusing(fleet: Fleet) -> Generator[Fleet]:
-    """A fleet with one worker, and a sandbox that refuses the model at the edits endpoint."""
-    refuse_edits(fleet, True)
-    fleet.start_worker()
-    yield fleet
-    refuse_edits(fleet, False)
+def refusing(working_fleet: Fleet) -> Generator[Fleet]:
+    """The shared fleet, with no memory of a refusal, and a sandbox that refuses the model at the edits endpoint."""
+    refuse_edits(working_fleet, True)
+    yield working_fleet
+    refuse_edits(working_fleet, False)
+    forget_refusal(working_fleet)
 
 
 def refuse_edits(fleet: Fleet, refuse: bool) -> None:
     """Close or open the edits endpoint."""
     httpx2.post(f"{fleet.sandbox.url}/sandbox/settings", json={"refuse_edits": refuse}).raise_for_status()
+
+
+def forget_refusal(fleet: Fleet) -> bool:
+    """Let the fleet's memory of the refusal run out; False when it had none."""
+    return bool(fleet.redis.delete(Keys(fleet.settings.key_prefix).edit_route))
 
 
 def edited(fleet: Fleet, prompt: str, **fields: object) -> Job:
@@ -77,11 +82,13 @@ def test_two_images_are_two_calls(refusing: Fleet) -> None:
 
 def test_the_fleet_remembers_the_refusal_and_tries_again_once_it_is_forgotten(refusing: Fleet) -> None:
     edited(refusing, "remember 1")
-    refusing.start_worker()
+    assert endpoints(refusing, "remember 1") == [DIRECT, RESPONSES]
+    other = refusing.start_worker()
     edited(refusing, "remember 2")
     assert endpoints(refusing, "remember 2") == [RESPONSES]
+    refusing.kill(other)
     refuse_edits(refusing, False)
-    assert refusing.redis.delete(Keys(refusing.settings.key_prefix).edit_route) == 1
+    assert forget_refusal(refusing)
     job = edited(refusing, "remember 3")
     assert endpoints(refusing, "remember 3") == [DIRECT]
     assert job.attempts[0].route == "direct"

@@ -1,18 +1,17 @@
-"""What becomes of jobs when workers, connections, the broker or S3 fail."""
+"""What becomes of jobs when workers, connections or the broker fail."""
 
 from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
+import time
 
 import pytest
-from fleet_kit import Fleet, SandboxProcess, make_fleet
+from fleet_kit import LEASE_SECONDS, Fleet, make_fleet
 
 from imagequeue.errors import ImageQueueError
 from imagequeue.jobs import AttemptOutcome, JobState
 from imagequeue.requests import parse_request
-from sandbox.stack.s3_server import start_s3
 
 UNKNOWN, SUCCEEDED = AttemptOutcome.UNKNOWN, AttemptOutcome.SUCCEEDED
 
@@ -45,10 +44,14 @@ def test_a_killed_workers_call_is_unknown_and_taken_over(fleet: Fleet) -> None:
     job = fleet.submit("killed")
     fleet.in_call("killed")
     fleet.start_worker()
+    killed_ms = time.time() * 1000
     fleet.kill(first)
     job = fleet.finished(job)
     assert [attempt.outcome for attempt in job.attempts] == [UNKNOWN, SUCCEEDED]
     assert len(fleet.sandbox.calls("killed")) == 2
+    seconds = (job.attempts[1].started - killed_ms) / 1000
+    print(f"\ntaken over {seconds:.1f} s after SIGKILL, with a lease of {LEASE_SECONDS} s")
+    assert seconds < LEASE_SECONDS + 5, "a job is taken over within its lease and 5 s"
 
 
 def test_with_the_policy_fail_a_killed_workers_call_is_not_repeated(fleet: Fleet) -> None:
@@ -81,24 +84,6 @@ def test_a_worker_paused_past_its_lease_cannot_finish_the_job_any_more(fleet: Fl
     assert [attempt.outcome for attempt in after.attempts] == [UNKNOWN, SUCCEEDED]
 
 
-def test_sigterm_finishes_the_calls_in_flight_and_takes_no_more(fleet: Fleet) -> None:
-    worker = fleet.start_worker()
-    fleet.sandbox.set_latency(1.5)
-    job = fleet.submit("in flight at sigterm")
-    fleet.in_call("in flight at sigterm")
-    worker.send_signal(signal.SIGTERM)
-    fleet.eventually(lambda: "Warm shutdown" in (fleet.folder / "worker-0.log").read_text())
-    late = fleet.submit("after sigterm")
-    assert worker.wait(20) == 0
-    fleet.workers.remove(worker)
-    assert fleet.queue.get(job.id).state is JobState.SUCCEEDED
-    assert fleet.queue.get(late.id).state is JobState.QUEUED
-    assert fleet.alive() == []
-    fleet.sandbox.set_latency(0)
-    fleet.start_worker()
-    assert fleet.finished(late).state is JobState.SUCCEEDED
-
-
 def test_cancelling_a_running_job_closes_its_connection_to_openai(working_fleet: Fleet) -> None:
     working_fleet.sandbox.add_fault({"hang": True}, prompt="cancelled in call")
     job = working_fleet.submit("cancelled in call")
@@ -127,27 +112,6 @@ def test_hints_that_the_broker_lost_are_sent_again(fleet: Fleet) -> None:
     assert {fleet.finished(job).state for job in jobs} == {JobState.SUCCEEDED}
 
 
-def test_an_image_paid_for_while_s3_is_away_is_stored_when_it_is_back(
-    fleet: Fleet, sandbox: SandboxProcess, tmp_path: Path
-) -> None:
-    s3 = start_s3(tmp_path)
-    keys = {"AWS_ACCESS_KEY_ID": s3.access_key, "AWS_SECRET_ACCESS_KEY": s3.secret_key}
-    own = make_fleet(fleet.environment | keys | {"IMAGEQUEUE_S3_ENDPOINT": s3.endpoint}, sandbox, tmp_path)
-    own.start_worker()
-    fleet.sandbox.set_latency(0.5)
-    job = own.submit("no s3")
-    own.in_call("no s3")
-    s3.stop()
-    own.eventually(lambda: own.sandbox.calls("no s3")[0]["outcome"] == "answered")
-    assert not own.queue.health()["s3"].ok
-    s3 = start_s3(tmp_path)
-    job = own.finished(job)
-    assert job.state is JobState.SUCCEEDED
-    assert len(own.sandbox.calls("no s3")) == 1
-    own.close()
-    s3.stop()
-
-
 def test_health_names_the_missing_worker(fleet: Fleet) -> None:
     assert not fleet.queue.health()["workers"].ok
     fleet.start_worker()
@@ -155,6 +119,7 @@ def test_health_names_the_missing_worker(fleet: Fleet) -> None:
         "redis": True,
         "s3": True,
         "workers": True,
+        "openai": True,
     }
     assert fleet.queue.probe_messages(10) in fleet.alive()
 

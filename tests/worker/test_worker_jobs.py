@@ -10,6 +10,7 @@ import subprocess
 import httpx2
 import pytest
 from fleet_kit import PROGRAM, Fleet
+from outage_kit import joined_fleet
 from PIL import Image
 
 from imagequeue.jobs import AttemptOutcome, JobState
@@ -103,8 +104,6 @@ def test_fifty_jobs_submitted_at_once_all_finish(working_fleet: Fleet) -> None:
     [
         ({"status": 400, "code": "moderation_blocked", "type": "image_generation_user_error"}, "moderation_blocked"),
         ({"status": 400, "code": "invalid_value"}, "provider_refused"),
-        ({"status": 429, "code": "insufficient_quota"}, "account_blocked"),
-        ({"status": 401, "code": "invalid_api_key"}, "account_blocked"),
         ({"body": "broken_base64"}, "bad_output"),
         ({"body": "empty_list"}, "bad_output"),
         ({"body": "not_an_image"}, "bad_output"),
@@ -118,7 +117,7 @@ def test_what_will_not_pass_is_not_tried_again(working_fleet: Fleet, fault: dict
     assert len(working_fleet.sandbox.calls(f"hopeless {fault}")) == 1
 
 
-@pytest.mark.parametrize("status", [429, 500, 503])
+@pytest.mark.parametrize("status", [500, 503])
 def test_a_busy_openai_is_asked_again(working_fleet: Fleet, status: int) -> None:
     fault = {"status": status, "code": "busy", "headers": {"retry-after": "0"}}
     working_fleet.sandbox.add_fault(fault, prompt=f"busy {status}")
@@ -126,6 +125,25 @@ def test_a_busy_openai_is_asked_again(working_fleet: Fleet, status: int) -> None
     assert job.state is JobState.SUCCEEDED
     assert [attempt.outcome for attempt in job.attempts] == [AttemptOutcome.BUSY, AttemptOutcome.SUCCEEDED]
     assert job.possible_extra_cost_usd == 0
+
+
+@pytest.mark.parametrize(("setting", "asked", "calls"), [("retry", "fail", 1), ("fail", "retry", 2)])
+def test_a_request_overrides_the_setting_for_calls_of_unknown_fate(
+    working_fleet: Fleet, setting: str, asked: str, calls: int
+) -> None:
+    with joined_fleet(working_fleet, {"IMAGEQUEUE_ON_UNKNOWN_OUTCOME": setting}) as joined:
+        for prompt, fields in (
+            (f"unknown, set to {setting}", {}),
+            (f"unknown, {asked}", {"on_unknown_outcome": asked}),
+        ):
+            working_fleet.sandbox.add_fault({"drop": "middle"}, prompt=prompt)
+            job = joined.finished(joined.submit(prompt, **fields))
+            expected = calls if fields else 3 - calls
+            assert len(working_fleet.sandbox.calls(prompt)) == expected
+            assert [attempt.outcome for attempt in job.attempts][:1] == [AttemptOutcome.UNKNOWN]
+            assert job.state is (JobState.FAILED if expected == 1 else JobState.SUCCEEDED)
+            assert (job.error and job.error.code) == ("outcome_unknown" if expected == 1 else None)
+            assert job.possible_extra_cost_usd == pytest.approx(job.estimate.expected_usd)
 
 
 def test_a_worker_without_a_key_says_how_to_go_on_and_exits(fleet: Fleet) -> None:

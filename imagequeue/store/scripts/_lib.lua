@@ -69,3 +69,10 @@ local function leave_session(session, turns, halted, waiting, outbox, job_id, fi
   end
   return ''
 end
+
+-- The worker's suspect did not kill it: another one may run there.
+local function clear_suspect(suspect, job_id)
+  if redis.call('GET', suspect) == job_id then
+    redis.call('DEL', suspect)
+  end
+end

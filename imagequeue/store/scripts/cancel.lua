@@ -1,9 +1,10 @@
 -- Cancels a queued job at once; asks the worker of a running one to stop. A session's turn leaves its session.
--- KEYS: job, waiting, outbox, delayed, index_queued, index_cancelled, events, changes, session, turns, halted
+-- KEYS: job, waiting, outbox, delayed, index_queued, index_cancelled, events, changes, session, turns, halted, parked, parked_loads, granted
 -- ARGV: job_id, error (JSON)
 -- Returns: {what, id of the turn that runs next or ''}; what is 'cancelled' (also when it was before), 'requested',
 --   'finished' (too late) or 'missing'
-local job, waiting, outbox, delayed, index_queued, index_cancelled, events, changes, session, turns, halted = unpack(KEYS)
+local job, waiting, outbox, delayed, index_queued, index_cancelled, events, changes, session, turns, halted, parked,
+  parked_loads, granted = unpack(KEYS)
 local job_id, error_json = unpack(ARGV)
 local state = redis.call('HGET', job, 'state')
 if not state then
@@ -27,6 +28,9 @@ redis.call('HDEL', job, 'not_before', 'holder')
 redis.call('ZREM', waiting, job_id)
 redis.call('ZREM', outbox, job_id)
 redis.call('ZREM', delayed, job_id)
+redis.call('ZREM', parked, job_id)
+redis.call('HDEL', parked_loads, job_id)
+redis.call('HDEL', granted, job_id)
 move_index(index_queued, index_cancelled, job_id)
 record_event(events, changes, job_id, 'cancelled', {state = 'cancelled', at = now})
 local next_turn = ''

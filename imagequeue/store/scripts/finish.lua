@@ -1,9 +1,10 @@
 -- Ends a running job: final state, outputs, cost, in one step. Refused to everybody but the current holder. A session's
 -- turn unlocks the session, hands its image over and lets the next turn run.
--- KEYS: job, leases, index_running, index_final, events, changes, waiting, outbox, session, turns, halted
+-- KEYS: job, leases, index_running, index_final, events, changes, waiting, outbox, session, turns, halted, suspect
 -- ARGV: job_id, attempt, holder, state, attempt_patch (JSON), image for the session (JSON) or '', its format, then field and value in turn
 -- Returns: {'finished', id of the turn that runs next or ''} (also when the same holder repeats it), {'refused', ''}
-local job, leases, index_running, index_final, events, changes, waiting, outbox, session, turns, halted = unpack(KEYS)
+local job, leases, index_running, index_final, events, changes, waiting, outbox, session, turns, halted, suspect =
+  unpack(KEYS)
 local job_id, attempt, holder, state, attempt_patch, session_image, session_format = unpack(ARGV, 1, 7)
 local current_state, current, current_holder, session_id, turn =
   unpack(redis.call('HMGET', job, 'state', 'attempt', 'holder', 'session_id', 'turn'))
@@ -24,7 +25,9 @@ local patch = cjson.decode(attempt_patch)
 patch.ended = now
 patch_attempt(job, attempt, patch)
 redis.call('HSET', job, 'state', state, 'finished_at', now, unpack(ARGV, 8))
+redis.call('HDEL', job, 'spooled_at')
 redis.call('ZREM', leases, job_id .. ':' .. attempt .. ':' .. holder)
+clear_suspect(suspect, job_id)
 move_index(index_running, index_final, job_id)
 record_event(events, changes, job_id, state, {state = state, attempt = tonumber(attempt), at = now})
 if not session_id then

@@ -1,8 +1,8 @@
 -- Puts a running job back into the queue, at its old place, to be tried again after a delay.
--- KEYS: job, waiting, delayed, leases, index_running, index_queued, events, changes, session
+-- KEYS: job, waiting, delayed, leases, index_running, index_queued, events, changes, session, suspect
 -- ARGV: job_id, attempt, holder, delay_ms, attempt_patch (JSON)
 -- Returns: 'released', 'cancelled' (a cancel was asked for: finish it instead), 'refused'
-local job, waiting, delayed, leases, index_running, index_queued, events, changes, session = unpack(KEYS)
+local job, waiting, delayed, leases, index_running, index_queued, events, changes, session, suspect = unpack(KEYS)
 local job_id, attempt, holder, delay_ms, attempt_patch = unpack(ARGV)
 local state, current, current_holder, place, cancel, session_id =
   unpack(redis.call('HMGET', job, 'state', 'attempt', 'holder', 'place', 'cancel_requested', 'session_id'))
@@ -22,11 +22,17 @@ local now = now_ms()
 local patch = cjson.decode(attempt_patch)
 patch.ended = now
 patch_attempt(job, attempt, patch)
+local before = patch.code == 'account_blocked' and redis.call('HGET', job, 'attempt:' .. (attempt - 1))
+if before and cjson.decode(before).code == patch.code then
+  redis.call('HDEL', job, 'attempt:' .. (attempt - 1)) -- a long outage must not leave an attempt for each of its minutes
+end
 if patch.outcome == 'unknown' then
   redis.call('HINCRBY', job, 'unknowns', 1)
 end
 redis.call('HSET', job, 'state', 'queued', 'not_before', now + delay_ms)
+redis.call('HDEL', job, 'spooled_at')
 redis.call('ZREM', leases, job_id .. ':' .. attempt .. ':' .. holder)
+clear_suspect(suspect, job_id)
 if session_id then
   redis.call('HDEL', session, 'turn_lock')
 end

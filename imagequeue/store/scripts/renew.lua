@@ -10,7 +10,7 @@ redis.call('ZADD', workers, now, worker)
 redis.call('ZREMRANGEBYSCORE', workers, '-inf', now - 86400000)
 for position = 3, #ARGV do
   if redis.call('ZSCORE', leases, ARGV[position]) then
-    redis.call('ZADD', leases, now + lease_ms, ARGV[position])
+    redis.call('ZADD', leases, 'GT', now + lease_ms, ARGV[position]) -- never less than an answer on a disk is waited for
   else
     lost[#lost + 1] = ARGV[position]
   end
