@@ -113,7 +113,8 @@ class PaidEndpoint(Generic[Document, Order]):
             sandbox.journal.settle(call, "refused", refusal.status)
             return refusal.response()
         except _Interrupted as interruption:
-            if call.outcome is None:
+            # A call that was left hanging is answered after all when the server stops.
+            if call.outcome is None or interruption.outcome == "stopped":
                 sandbox.journal.settle(call, interruption.outcome)
             return _farewell(interruption)
         except Exception:

@@ -180,6 +180,19 @@ def test_stopping_answers_calls_in_flight_503_and_ends_cleanly(tmp_path: Path, s
     assert lines_about(sandbox.journal, call)[-1]["outcome"] == "stopped"
 
 
+def test_a_hanging_call_that_the_stop_answered_is_recorded_as_stopped(tmp_path: Path) -> None:
+    with running_sandbox(tmp_path) as sandbox:
+        answers: list[httpx2.Response] = []
+        caller = threading.Thread(target=lambda: answers.append(sandbox.post(CHEAP, x_sandbox_fault='{"hang": true}')))
+        caller.start()
+        call = sandbox.call("a fox", settled=True)
+        sandbox.process.terminate()
+        sandbox.process.wait(10)
+        caller.join()
+    assert answers[0].status_code == 503
+    assert [line.get("outcome") for line in lines_about(sandbox.journal, call)] == [None, "fault:hang", "stopped"]
+
+
 def test_the_journal_file_is_continued_by_the_next_run(tmp_path: Path) -> None:
     with running_sandbox(tmp_path) as first:
         first.post({"model": MODEL})
