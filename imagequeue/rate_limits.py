@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Self
 
-LEARNED_DOUBLES_MS: Final = 120_000
+LEARNED_DOUBLES_MS: Final = 60_000
 """A rate that a 429 taught doubles in this time, until it is dropped; scripts/_limiter.lua has the same."""
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
+from weakref import WeakSet
 
 from sandbox.stack.ports import HOST, choose_port
 
@@ -62,6 +63,7 @@ class Link:
     accepted: int = 0
     _server: asyncio.Server | None = None
     _open: set[_Connection] = field(default_factory=set[_Connection])
+    _writers: WeakSet[asyncio.StreamWriter] = field(default_factory=WeakSet[asyncio.StreamWriter])
     _may_pass: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def set_mode(self, mode: Mode, delay_seconds: float = 0.0) -> None:
@@ -88,8 +90,15 @@ class Link:
             self._server.close()
             self._server = None
 
+    async def close(self) -> None:
+        """End everything at once, also what still has bytes to deliver: no transport is left for the collector."""
+        await self.set_mode(Mode.CUT)
+        for writer in tuple(self._writers):
+            writer.transport.abort()
+
     async def _serve(self, near_reader: asyncio.StreamReader, near: asyncio.StreamWriter) -> None:
         self.accepted += 1
+        self._writers.add(near)
         if self.mode is Mode.DROP:
             near.transport.abort()
             return
@@ -98,6 +107,7 @@ class Link:
         except OSError:  # nobody listens: what a client of a dead server sees
             near.transport.abort()
             return
+        self._writers.add(far)
         connection = _Connection(near, far)
         self._open.add(connection)
         pumps = [asyncio.ensure_future(self._pump(*ends)) for ends in ((near_reader, far), (far_reader, near))]
@@ -139,8 +149,8 @@ class FaultProxy:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Cut all links and end the thread."""
-        for name in self._links:
-            self.set_mode(name, Mode.CUT)
+        for link in self._links.values():
+            self._run(link.close())
         self._run(_settled())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -189,3 +199,5 @@ async def _settled() -> None:
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
+    for _ in range(3):  # transports tell of their end one turn of the loop later
+        await asyncio.sleep(0)

@@ -48,13 +48,28 @@ def test_generate_saves_the_image_and_says_what_it_cost_and_that_it_is_painted(i
     assert re.search(r"^Note: Painted by the imagequeue sandbox", run.err, re.MULTILINE)
 
 
+OTHERS = ("--user", "u-1", "--on-unknown", "fail")
+
+
 def test_generate_passes_every_option_on(iq: Shell) -> None:
     options = "--size 1024x1024 --quality low -n 2 --format jpeg --compression 80 --background opaque --moderation low"
-    run = iq("generate", "two foxes", *options.split(), "--prefix", "Füchse im Schnee", "--user", "u-1", "--json")
+    run = iq(
+        "generate",
+        "two foxes",
+        *options.split(),
+        "--prefix",
+        "Füchse im Schnee",
+        "--user",
+        "u-1",
+        "--on-unknown",
+        "fail",
+        "--json",
+    )
     assert run.code == 0, run
     job = json.loads(run.out)
     asked = {"size": "1024x1024", "quality": "low", "n": 2, "output_format": "jpeg", "output_compression": 80}
     asked |= {"background": "opaque", "moderation": "low", "filename_prefix": "Fuchse-im-Schnee", "user": "u-1"}
+    asked |= {"on_unknown_outcome": "fail"}
     assert job["request"] == asked | {"type": "generate", "prompt": "two foxes"}
     assert len(job["files"]) == 2
     for file, image in zip(job["files"], job["images"], strict=True):

@@ -71,12 +71,29 @@ def test_a_masked_edit_of_a_file_changes_what_the_mask_marks(iq: Shell, picture:
     assert re.search(r"^Cost: \$\d\.\d{4} ", run.err, re.MULTILINE)
 
 
+OTHERS = ("--user", "u-1", "--on-unknown", "fail")
+
+
 def test_an_edit_passes_every_option_on_and_uploads_a_file_once(iq: Shell, picture: Path) -> None:
     options = "--size 1536x1024 --quality low -n 2 --format webp --compression 80 --background opaque --prefix boat"
-    job = answer(iq("edit", "boats", picture.name, picture.name, *options.split(), "--user", "u-1", "--json"))
+    job = answer(
+        iq(
+            "edit",
+            "boats",
+            picture.name,
+            picture.name,
+            *options.split(),
+            "--user",
+            "u-1",
+            "--on-unknown",
+            "fail",
+            "--json",
+        )
+    )
     sha256 = hashlib.sha256(picture.read_bytes()).hexdigest()
     asked = {"size": "1536x1024", "quality": "low", "n": 2, "output_format": "webp", "output_compression": 80}
     asked |= {"background": "opaque", "filename_prefix": "boat", "user": "u-1", "mask": None}
+    asked |= {"on_unknown_outcome": "fail"}
     assert job["request"] == asked | {"type": "edit", "prompt": "boats", "images": [f"upload:{sha256}"] * 2}
     assert [image["sha256"] for image in job["inputs"]] == [sha256, sha256]
     assert len(job["files"]) == 2

@@ -123,7 +123,7 @@ def test_a_refusal_by_responses_fails_the_job_with_openais_reason(refusing: Flee
 
 
 def test_a_busy_responses_api_is_asked_again_without_another_refusal(refusing: Fleet) -> None:
-    fault = {"status": 429, "code": "rate_limit_exceeded", "headers": {"retry-after": "0"}}
+    fault = {"status": 503, "code": "overloaded", "headers": {"retry-after": "0"}}  # a 429 would slow the fleet down
     refusing.sandbox.add_fault(fault, prompt="busy responses")
     job = edited(refusing, "busy responses")
     assert [attempt.outcome for attempt in job.attempts] == [AttemptOutcome.BUSY, AttemptOutcome.SUCCEEDED]

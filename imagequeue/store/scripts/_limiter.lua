@@ -6,7 +6,7 @@
 
 local REFILL, BURST = 0.98, 0.02
 local PROBE_MS = 60000      -- how often the open breaker lets one call through
-local LEARNED_DOUBLES_MS = 120000
+local LEARNED_DOUBLES_MS = 60000
 local INTERACTIVE_MS = 60000 -- how long an interactive call keeps the batch lane to its share
 local DIMENSIONS = {'images', 'tokens', 'inputs'}
 
@@ -20,7 +20,7 @@ local function limiter_state(limiter)
 end
 
 -- What limits the images of a minute: the setting (0: none), or less, as 429s taught. The lesson fades: the learned
--- rate doubles every two minutes, and is dropped at four times what was measured when it was learned.
+-- rate doubles every minute, and is dropped at four times what was measured when it was learned.
 local function images_per_minute(state, configured, now)
   if not state.learned then
     return configured

@@ -19,7 +19,7 @@ if minute then
   measured = age < 1 and images_now + (images_before or 0) * (1 - age) or age < 2 and images_now * (2 - age) or 1
 end
 if learned then
-  local still = learned * 2 ^ ((now - learned_at) / 120000)
+  local still = learned * 2 ^ ((now - learned_at) / 60000)
   measured = still < tonumber(learned_cap) and math.min(measured, still) or measured
 end
 measured = math.max(10, measured) -- half of it is what OpenAI's smallest tier may make
