@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
-from weakref import WeakSet
 
 from sandbox.stack.ports import HOST, choose_port
 
@@ -63,7 +62,8 @@ class Link:
     accepted: int = 0
     _server: asyncio.Server | None = None
     _open: set[_Connection] = field(default_factory=set[_Connection])
-    _writers: WeakSet[asyncio.StreamWriter] = field(default_factory=WeakSet[asyncio.StreamWriter])
+    _writers: set[asyncio.StreamWriter] = field(default_factory=set[asyncio.StreamWriter])
+    _serving: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
     _may_pass: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def set_mode(self, mode: Mode, delay_seconds: float = 0.0) -> None:
@@ -78,7 +78,7 @@ class Link:
         if mode is Mode.CUT:
             await self._stop_listening()
         elif self._server is None:
-            self._server = await asyncio.start_server(self._serve, LINK_HOST, self.port, limit=_CHUNK_BYTES)
+            self._server = await asyncio.start_server(self._accept, LINK_HOST, self.port, limit=_CHUNK_BYTES)
 
     def reset(self) -> None:
         """Reset the connections that are open now."""
@@ -93,12 +93,22 @@ class Link:
     async def close(self) -> None:
         """End everything at once, also what still has bytes to deliver: no transport is left for the collector."""
         await self.set_mode(Mode.CUT)
-        for writer in tuple(self._writers):
+        await asyncio.sleep(0)  # what was accepted just now is known then
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+        for writer in self._writers:
             writer.transport.abort()
 
-    async def _serve(self, near_reader: asyncio.StreamReader, near: asyncio.StreamWriter) -> None:
+    def _accept(self, near_reader: asyncio.StreamReader, near: asyncio.StreamWriter) -> None:
+        """Called with the connection, and not as a task of its own: none may be forgotten before it is served."""
         self.accepted += 1
         self._writers.add(near)
+        task = asyncio.ensure_future(self._serve(near_reader, near))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
+    async def _serve(self, near_reader: asyncio.StreamReader, near: asyncio.StreamWriter) -> None:
         if self.mode is Mode.DROP:
             near.transport.abort()
             return
