@@ -75,7 +75,11 @@ class LimiterState:
         """In brackets, how fast the limit lets jobs go and when it will probably be this one's turn."""
         if not self.images_per_minute:
             return ""
-        return f" ({self.images_per_minute:.3g} images a minute: about {60 * position / self.images_per_minute:.0f} s)"
+        return f" ({self.images_per_minute:.3g} images a minute: about {self.seconds_until(position):.0f} s)"
+
+    def seconds_until(self, position: int) -> float:
+        """When it will probably be the turn of the job at this place, as far as a limit holds it back."""
+        return 60 * position / self.images_per_minute if self.parked and self.images_per_minute else 0.0
 
     @property
     def reason(self) -> str | None:

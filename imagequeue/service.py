@@ -6,13 +6,15 @@ import secrets
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Final, Literal
 
 from imagequeue.errors import ImageNotFound, ImageQueueError, JobNotFound
 from imagequeue.inputs import InputStore
-from imagequeue.jobs import Job, JobState, JobType, Lane, NewJob, is_job_id
+from imagequeue.jobs import Image, Job, JobState, JobType, Lane, NewJob, is_job_id
 from imagequeue.objects import ObjectStore
 from imagequeue.queue import Dispatcher, make_celery
 from imagequeue.requests import EditRequest, JobRequest
@@ -20,14 +22,16 @@ from imagequeue.session_service import SessionService
 from imagequeue.settings import Settings
 from imagequeue.sources import Sources
 from imagequeue.store.connection import RedisClient, connect, refuse_eviction
+from imagequeue.store.deliveries import DeliveryStore
 from imagequeue.store.fleet import FleetStore
 from imagequeue.store.job_search import JobFilter, newest_job_ids
 from imagequeue.store.jobs import JobStore
 from imagequeue.store.keys import Keys
 from imagequeue.store.limiter import LimiterStore
 from imagequeue.store.sessions import SessionStore
+from imagequeue.submission import Submission, Submitted
 from imagequeue.views import JobPage, JobView, job_view
-from imagequeue.waiting import ChangeReader
+from imagequeue.waiting import ChangeReader, Listener
 
 LOCAL_OWNER: Final = "local"
 """Owner of everything as long as there are no API keys."""
@@ -60,6 +64,7 @@ class ImageQueue:
         inputs: InputStore,
         sources: Sources,
         sessions: SessionService,
+        submission: Submission,
         connections: Sequence[RedisClient],
     ) -> None:
         self._settings = settings
@@ -72,6 +77,7 @@ class ImageQueue:
         self._sources = sources
         self.inputs = inputs
         self.sessions = sessions
+        self._submission = submission
         self._connections = connections
         self._stopping = False
 
@@ -82,19 +88,19 @@ class ImageQueue:
             InvalidInput: an image cannot be used.
             StoreUnavailable: nothing was stored, or the answer was lost; nothing is spent before a worker has it.
         """
-        settings = self._settings
-        if isinstance(request, EditRequest):
-            request = self._sources.resolve(request, owner)
-        new = NewJob(
-            request=request,
-            owner=owner,
-            lane=lane,
-            model=settings.model,
-            on_unknown_outcome=request.on_unknown_outcome or settings.on_unknown_outcome,
-        )
-        job = self._store.submit(new)
-        self._dispatcher.dispatch(job.id, job.lane)
-        return job
+        return self._submission.submit(self._new_job(request, owner, lane))
+
+    def submit_once(self, request: JobRequest, *, owner: str = LOCAL_OWNER) -> Submitted:
+        """Like `submit`, but an equal call whose result was not handed over (see `handed_over`) gives its job again."""
+        return self._submission.submit_once(self._new_job(request, owner, "interactive"))
+
+    def handed_over(self, job_id: str, *, owner: str = LOCAL_OWNER) -> None:
+        """Note that a job's result has reached whoever asked for it: the same call from now on is a new one.
+
+        Raises:
+            JobNotFound: there is none, or it belongs to somebody else.
+        """
+        self._submission.handed_over(self.get(job_id, owner=owner))
 
     def get(self, job_id: str, *, owner: str = LOCAL_OWNER) -> Job:
         """Read a job.
@@ -127,6 +133,10 @@ class ImageQueue:
                 if job.state.terminal or remaining <= 0 or self._stopping:
                     return job
                 changed.wait(min(remaining, _REREAD_SECONDS))
+
+    def listening(self, job_id: str, listener: Listener) -> AbstractContextManager[None]:
+        """Call `listener` at every change of the job while the block runs; register first, read the job afterwards."""
+        return self._changes.listening(job_id, listener)
 
     def stop_waiting(self) -> None:
         """Let every `wait`, now and from now on, return the job as it is: the process is to end."""
@@ -174,11 +184,7 @@ class ImageQueue:
         Raises:
             ImageNotFound: the job has no such image, or not yet.
         """
-        job = self.get(job_id, owner=owner)
-        if not 0 <= index < len(job.images):
-            have = f"it has {len(job.images)}" if job.state.terminal else f"it is {job.state}"
-            raise ImageNotFound(f"Job {job_id} has no image {index}: {have}.")
-        image = job.images[index]
+        image = self._image(job_id, index, owner)
         preview = variant == "preview"
         return self._objects.presigned_url(
             image.preview_key if preview else image.key,
@@ -186,6 +192,25 @@ class ImageQueue:
             filename=f"{image.filename}.preview.webp" if preview else image.filename,
             seconds=self._settings.presigned_url_seconds,
         )
+
+    def image_bytes(
+        self, job_id: str, index: int, variant: Literal["original", "preview"], *, owner: str = LOCAL_OWNER
+    ) -> bytes:
+        """An image, or its preview, which is a WebP.
+
+        Raises:
+            ImageNotFound: the job has no such image, or not yet.
+        """
+        image = self._image(job_id, index, owner)
+        return self._objects.get_bytes(image.preview_key if variant == "preview" else image.key)
+
+    def save_image(self, job_id: str, index: int, path: Path, *, owner: str = LOCAL_OWNER) -> None:
+        """Write an original to a file, piece by piece.
+
+        Raises:
+            ImageNotFound: the job has no such image, or not yet.
+        """
+        self._objects.get_file(self._image(job_id, index, owner).key, path)
 
     def health(self) -> Mapping[str, PartHealth]:
         """Whether Redis, S3, a worker and OpenAI serve."""
@@ -216,6 +241,24 @@ class ImageQueue:
         self._dispatcher.close()
         for connection in self._connections:
             connection.close()
+
+    def _new_job(self, request: JobRequest, owner: str, lane: Lane) -> NewJob:
+        if isinstance(request, EditRequest):
+            request = self._sources.resolve(request, owner)
+        return NewJob(
+            request=request,
+            owner=owner,
+            lane=lane,
+            model=self._settings.model,
+            on_unknown_outcome=request.on_unknown_outcome or self._settings.on_unknown_outcome,
+        )
+
+    def _image(self, job_id: str, index: int, owner: str) -> Image:
+        job = self.get(job_id, owner=owner)
+        if not 0 <= index < len(job.images):
+            have = f"it has {len(job.images)}" if job.state.terminal else f"it is {job.state}"
+            raise ImageNotFound(f"Job {job_id} has no image {index}: {have}.")
+        return job.images[index]
 
     def _redis_health(self) -> PartHealth:
         try:
@@ -263,6 +306,7 @@ def open_queue(settings: Settings) -> ImageQueue:
     objects, dispatcher = ObjectStore(settings), Dispatcher(make_celery(settings), store)
     inputs = InputStore(objects, settings)
     sources = Sources(inputs, store)
+    submission = Submission(store, DeliveryStore(client, keys), dispatcher)
     return ImageQueue(
         settings=settings,
         store=store,
@@ -273,6 +317,7 @@ def open_queue(settings: Settings) -> ImageQueue:
         changes=ChangeReader(reading, keys.changes),
         inputs=inputs,
         sources=sources,
-        sessions=SessionService(settings, store, SessionStore(client, keys), limiter, dispatcher, sources),
+        sessions=SessionService(settings, store, SessionStore(client, keys), limiter, submission, sources),
+        submission=submission,
         connections=(client, reading),
     )

@@ -7,7 +7,6 @@ from typing import Final
 
 from imagequeue.errors import ImageNotFound, SessionNotFound
 from imagequeue.jobs import Job, JobState, NewJob
-from imagequeue.queue import Dispatcher
 from imagequeue.requests import ContinueSessionRequest, StartSessionRequest, TurnRequest
 from imagequeue.session_views import SessionPage, SessionSummary, SessionView, session_summary, session_view
 from imagequeue.sessions import NewSession, Session, SessionSubmit, session_image
@@ -16,6 +15,7 @@ from imagequeue.sources import Sources
 from imagequeue.store.jobs import JobStore
 from imagequeue.store.limiter import LimiterStore
 from imagequeue.store.sessions import SessionStore
+from imagequeue.submission import Submission, Submitted
 
 DEFAULT_FORMAT: Final = "png"
 
@@ -29,14 +29,14 @@ class SessionService:
         jobs: JobStore,
         sessions: SessionStore,
         limiter: LimiterStore,
-        dispatcher: Dispatcher,
+        submission: Submission,
         sources: Sources,
     ) -> None:
         self._settings = settings
         self._jobs = jobs
         self._sessions = sessions
         self._limiter = limiter
-        self._dispatcher = dispatcher
+        self._submission = submission
         self._sources = sources
 
     def start(self, request: StartSessionRequest, *, owner: str) -> Job:
@@ -45,10 +45,11 @@ class SessionService:
         Raises:
             InvalidInput: an image cannot be used.
         """
-        resolved = self._sources.resolve(request, owner)
-        turn = TurnRequest(**resolved.model_dump())
-        new = NewSession(owner=owner, output_format=turn.output_format or DEFAULT_FORMAT)
-        return self._submit(turn, owner, new.id, SessionSubmit("start", fields=new.fields))
+        return self._submission.submit(*self._first_turn(request, owner))
+
+    def start_once(self, request: StartSessionRequest, *, owner: str) -> Submitted:
+        """Like `start`, but an equal call whose result was not handed over gives its turn again."""
+        return self._submission.submit_once(*self._first_turn(request, owner))
 
     def add_turn(self, session_id: str, request: ContinueSessionRequest, *, owner: str) -> Job:
         """Add a turn; it runs when all turns before it have ended.
@@ -56,9 +57,11 @@ class SessionService:
         Raises:
             SessionNotFound, SessionClosed, SessionFull: the session takes no turn.
         """
-        self._owned(session_id, owner)
-        joins = SessionSubmit("continue", self._settings.session_idle_ms, self._settings.max_waiting_turns)
-        return self._submit(TurnRequest(**request.model_dump()), owner, session_id, joins)
+        return self._submission.submit(*self._next_turn(session_id, request, owner))
+
+    def add_turn_once(self, session_id: str, request: ContinueSessionRequest, *, owner: str) -> Submitted:
+        """Like `add_turn`, but an equal call whose result was not handed over gives its turn again."""
+        return self._submission.submit_once(*self._next_turn(session_id, request, owner))
 
     def get(self, session_id: str, *, owner: str) -> SessionView:
         """The session with all its turns.
@@ -110,20 +113,25 @@ class SessionService:
         )
         return self._view(self._sessions.fork(new))
 
-    def _submit(self, request: TurnRequest, owner: str, session_id: str, joins: SessionSubmit) -> Job:
-        settings = self._settings
-        new = NewJob(
+    def _first_turn(self, request: StartSessionRequest, owner: str) -> tuple[NewJob, SessionSubmit]:
+        turn = TurnRequest(**self._sources.resolve(request, owner).model_dump())
+        new = NewSession(owner=owner, output_format=turn.output_format or DEFAULT_FORMAT)
+        return self._new_job(turn, owner, new.id), SessionSubmit("start", fields=new.fields)
+
+    def _next_turn(self, session_id: str, request: ContinueSessionRequest, owner: str) -> tuple[NewJob, SessionSubmit]:
+        self._owned(session_id, owner)
+        joins = SessionSubmit("continue", self._settings.session_idle_ms, self._settings.max_waiting_turns)
+        return self._new_job(TurnRequest(**request.model_dump()), owner, session_id), joins
+
+    def _new_job(self, request: TurnRequest, owner: str, session_id: str) -> NewJob:
+        return NewJob(
             request=request,
             owner=owner,
             lane="interactive",
-            model=settings.model,
-            on_unknown_outcome=request.on_unknown_outcome or settings.on_unknown_outcome,
+            model=self._settings.model,
+            on_unknown_outcome=request.on_unknown_outcome or self._settings.on_unknown_outcome,
             session_id=session_id,
         )
-        job = self._jobs.submit(new, joins)
-        if self._jobs.position(job) is not None:  # the turns behind the first are sent when it is their turn
-            self._dispatcher.dispatch(job.id, job.lane)
-        return job
 
     def _owned(self, session_id: str, owner: str) -> Session:
         session = self._sessions.get(session_id)

@@ -171,6 +171,19 @@ class Settings(BaseSettings):
         description="Largest JSON request body in bytes of edits and sessions, with the images in data: URLs.",
     )
 
+    mcp_wait_seconds: Seconds = Field(
+        default=45, description="How long, in seconds, an MCP tool waits before it answers with the job's id."
+    )
+    mcp_roots: str | None = Field(
+        default=None,
+        description="Folders that the MCP bridge may read images from besides its own, separated as in PATH.",
+    )
+    mcp_output_dir: Path | None = Field(
+        default=None,
+        validation_alias="GPT_IMAGE_2_OUTPUT_DIR",
+        description="Folder that the MCP bridge saves images in; default: one per project in the user's config folder.",
+    )
+
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
     log_format: Literal["console", "json"] = Field(
         default="console", description="Log lines for people or for machines."

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from imagequeue.durations import call_seconds
 from imagequeue.jobs import (
     Applied,
     Attempt,
@@ -23,6 +25,10 @@ from imagequeue.jobs import (
 )
 from imagequeue.rate_limits import LimiterState
 from imagequeue.requests import AnyRequest
+from imagequeue.sizes import parse_size
+
+_SLOTS: Final = 128
+"""Calls that one worker holds by default."""
 
 Timestamp = Annotated[datetime, Field(description="UTC, ISO 8601.", examples=["2026-08-01T12:00:00.000Z"])]
 
@@ -79,6 +85,9 @@ class JobView(View):
     turn: int | None = Field(description="Number of the turn, from 1.")
     position: int | None = Field(description="Jobs to be served up to and including this one; null when not queued.")
     waiting_for: str | None = Field(description="What the job waits for; null once it has ended.")
+    eta_seconds: int | None = Field(
+        default=None, description="Seconds until it has probably ended; null once it has, and where nobody can tell."
+    )
     created_at: Timestamp
     started_at: Timestamp | None
     finished_at: Timestamp | None
@@ -115,6 +124,7 @@ def job_view(job: Job, position: int | None, limiter: LimiterState) -> JobView:
         error=job.error,
         position=position,
         waiting_for=_waiting_for(job, position, limiter),
+        eta_seconds=_eta_seconds(job, position, limiter),
         created_at=utc(job.created_at),
         started_at=_utc_or_none(job.started_at),
         finished_at=_utc_or_none(job.finished_at),
@@ -148,6 +158,19 @@ def _waiting_for(job: Job, position: int | None, limiter: LimiterState) -> str |
     if limiter.parked:
         return f"room within OpenAI's rate limits{limiter.pace(position)}{behind}"
     return f"a free worker slot{behind}"
+
+
+def _eta_seconds(job: Job, position: int | None, limiter: LimiterState) -> int | None:
+    """Whole seconds, 1 at least. No worker slot is counted on but those of one worker with the default number."""
+    if job.state.terminal:
+        return None
+    call = call_seconds(parse_size(job.request.size), job.request.quality)
+    if job.state is JobState.RUNNING:
+        begun = job.attempts[-1].call_started or job.attempts[-1].started
+        return max(1, round(call - (time.time() - begun / 1000)))
+    if position is None or limiter.reason or job.not_before is not None:
+        return None
+    return max(1, round(limiter.seconds_until(position) + call * (1 + (position - 1) // _SLOTS)))
 
 
 def _attempt_view(job: Job, attempt: Attempt) -> AttemptView:

@@ -89,6 +89,10 @@ class Keys:
         """String: a worker's answer to one probe of the message path."""
         return f"{self.prefix}probe:{nonce}"
 
+    def delivery(self, owner: str, fingerprint: str) -> str:
+        """String: the job of a call whose result was not handed over yet; gone after a day."""
+        return f"{self.prefix}delivery:{owner}:{fingerprint}"
+
     def waiting(self, lane: Lane) -> str:
         """Sorted set: queued jobs of a lane by their place; the rank is the position."""
         return f"{self.prefix}waiting:{lane}"

@@ -80,6 +80,7 @@ def test_every_key_is_in_the_data_model() -> None:
         keys.edit_route,
         keys.probe("{nonce}"),
         keys.suspect("{worker}"),
+        keys.delivery("{owner}", "{fingerprint}"),
     }
     general = {re.sub(r"(waiting|parked):(interactive|batch)", r"\1:{lane}", key) for key in spelled}
     for state in JobState:

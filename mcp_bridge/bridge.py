@@ -1,0 +1,97 @@
+"""What every tool works with: the queue, this machine's files if it may touch them, and the client's call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from mcp.server.mcpserver import Context
+
+from imagequeue.views import JobView
+from mcp_bridge.door import Door
+from mcp_bridge.local_files import LocalFiles, PathRefused, is_path
+from mcp_bridge.memory import SessionMemory
+from mcp_bridge.output_folders import OutputDirRefused, OutputFolders
+from mcp_bridge.waiting import Enough, all_ended, wait
+
+
+class Doors(Protocol):
+    """Gives each call the door of whoever calls."""
+
+    async def door(self) -> Door:
+        """Open the door if it is not open.
+
+        Raises:
+            ImageQueueError: the queue cannot be reached now.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """What only a bridge on the user's own machine has."""
+
+    files: LocalFiles
+    folders: OutputFolders
+    memory: SessionMemory
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """What all calls share. `local` None: the client is elsewhere, so paths mean nothing."""
+
+    doors: Doors
+    wait_seconds: float
+    local: Local | None
+
+    def folder(self, asked: str | None) -> Path | None:
+        """Where a call's images are saved, made if it is missing; None when they are not.
+
+        Raises:
+            OutputDirRefused: nothing is saved there.
+        """
+        if self.local is None:
+            if asked is not None:
+                raise OutputDirRefused(
+                    "output_dir: this bridge is reached over HTTP and saves no files; the result links to the images."
+                )
+            return None
+        return self.local.folders.folder(asked)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a tool."""
+
+    bridge: Bridge
+    door: Door
+    tool: str
+    context: Context
+    started: float
+
+    async def report(self, message: str) -> None:
+        """Tell the client how it goes, if it wants to know."""
+        await self.context.report_progress(time.monotonic() - self.started, message=message)
+
+    async def wait(self, job_ids: Sequence[str], enough: Enough = all_ended) -> tuple[JobView, ...]:
+        """Wait for jobs as long as the client waits for this call."""
+        left = self.bridge.wait_seconds - (time.monotonic() - self.started)
+        return await wait(self.door, job_ids, max(0.0, left), self.report, enough)
+
+    async def source(self, given: str, field: str) -> str:
+        """An image source as the queue takes it: a file of this machine is uploaded.
+
+        Raises:
+            PathRefused: the file lies where none are read, or the bridge reads none at all.
+        """
+        if not is_path(given):
+            return given
+        if self.bridge.local is None:
+            raise PathRefused(
+                f"{field}: this bridge is reached over HTTP and reads no files; give an http(s):// URL, a small "
+                "data: URL, or job:<job_id>/<index> for an image made here."
+            )
+        return await self.door.upload(self.bridge.local.files.find(given, field), field)

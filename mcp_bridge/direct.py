@@ -1,0 +1,141 @@
+"""The door straight to Redis and S3, through the domain's service."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+
+from imagequeue.jobs import Job
+from imagequeue.requests import ContinueSessionRequest, JobRequest, StartSessionRequest
+from imagequeue.service import LOCAL_OWNER, ImageQueue
+from imagequeue.session_views import SessionPage, SessionView
+from imagequeue.submission import Submitted
+from imagequeue.views import JobView
+from imagequeue.waiting import Listener
+from mcp_bridge.door import Accepted, Variant
+
+THREADS: Final = 16
+"""That talk to Redis and S3, whatever the number of calls: a look at a job takes them about a millisecond."""
+Result = TypeVar("Result")
+
+
+class DirectDoor:
+    """Blocking calls run in a bounded pool of threads; who waits for a job holds neither a thread nor a connection."""
+
+    def __init__(self, queue: ImageQueue, owner: str = LOCAL_OWNER) -> None:
+        self._queue = queue
+        self._owner = owner
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="mcp-door")
+
+    async def submit(self, request: JobRequest) -> Accepted:
+        """See Door."""
+        return await self._accepted(lambda: self._queue.submit_once(request, owner=self._owner))
+
+    async def start_session(self, request: StartSessionRequest) -> Accepted:
+        """See Door."""
+        return await self._accepted(lambda: self._queue.sessions.start_once(request, owner=self._owner))
+
+    async def add_turn(self, session_id: str, request: ContinueSessionRequest) -> Accepted:
+        """See Door."""
+        return await self._accepted(lambda: self._queue.sessions.add_turn_once(session_id, request, owner=self._owner))
+
+    async def handed_over(self, job_id: str) -> None:
+        """See Door."""
+        await self._run(lambda: self._queue.handed_over(job_id, owner=self._owner))
+
+    async def job(self, job_id: str) -> JobView:
+        """See Door."""
+        return await self._run(lambda: self._look(job_id))
+
+    async def watch(self, job_ids: Sequence[str], seconds: float, every: float) -> AsyncGenerator[tuple[JobView, ...]]:
+        """See Door."""
+        loop, changed = asyncio.get_running_loop(), asyncio.Event()
+
+        def wake(_job_id: str, _event: str) -> None:
+            loop.call_soon_threadsafe(changed.set)
+
+        deadline = time.monotonic() + seconds
+        await self._run(lambda: self._check(job_ids, wake))
+        with ExitStack() as listening:
+            for job_id in job_ids:
+                listening.enter_context(self._queue.listening(job_id, wake))
+            while True:
+                changed.clear()
+                jobs = await self._run(lambda: tuple(self._look(job_id) for job_id in job_ids))
+                yield jobs
+                remaining = deadline - time.monotonic()
+                if remaining <= 0 or all(job.state.terminal for job in jobs):
+                    return
+                await _event_or_timeout(changed, min(remaining, every))
+
+    async def cancel(self, job_id: str) -> JobView:
+        """See Door."""
+        return await self._run(lambda: self._queue.view(self._queue.cancel(job_id, owner=self._owner)))
+
+    async def sessions(self, cursor: str | None, limit: int) -> SessionPage:
+        """See Door."""
+        return await self._run(lambda: self._queue.sessions.list(cursor=cursor, limit=limit, owner=self._owner))
+
+    async def session(self, session_id: str) -> SessionView:
+        """See Door."""
+        return await self._run(lambda: self._queue.sessions.get(session_id, owner=self._owner))
+
+    async def end_session(self, session_id: str) -> SessionView:
+        """See Door."""
+        return await self._run(lambda: self._queue.sessions.end(session_id, owner=self._owner))
+
+    async def fork_session(self, session_id: str, turn: int | None) -> SessionView:
+        """See Door."""
+        return await self._run(lambda: self._queue.sessions.fork(session_id, turn, owner=self._owner))
+
+    async def upload(self, path: Path, field: str) -> str:
+        """See Door."""
+        kept = await self._run(lambda: self._queue.inputs.store_file(path, None, field))
+        return f"upload:{kept.sha256}"
+
+    async def image(self, job_id: str, index: int, variant: Variant) -> bytes:
+        """See Door."""
+        return await self._run(lambda: self._queue.image_bytes(job_id, index, variant, owner=self._owner))
+
+    async def save(self, job_id: str, index: int, path: Path) -> None:
+        """See Door."""
+        await self._run(lambda: self._queue.save_image(job_id, index, path, owner=self._owner))
+
+    async def close(self) -> None:
+        """See Door."""
+        await self._run(self._queue.close)
+        self._pool.shutdown(wait=False)
+
+    async def _accepted(self, submit: Callable[[], Submitted]) -> Accepted:
+        submitted = await self._run(submit)
+        return Accepted(await self._run(partial(self._queue.view, submitted.job)), submitted.reattached)
+
+    def _look(self, job_id: str) -> JobView:
+        return self._queue.view(self._own(job_id))
+
+    def _own(self, job_id: str) -> Job:
+        return self._queue.get(job_id, owner=self._owner)
+
+    def _check(self, job_ids: Sequence[str], wake: Listener) -> None:
+        """Refuse what is not this owner's; and start the reader of changes here: its first look asks Redis."""
+        for job_id in job_ids:
+            self._own(job_id)
+            with self._queue.listening(job_id, wake):
+                pass
+
+    async def _run(self, call: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+
+
+async def _event_or_timeout(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass

@@ -1,0 +1,31 @@
+"""The MCP server: every tool, resource and prompt is wired here."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Final
+
+from mcp.server.mcpserver import MCPServer
+
+from mcp_bridge.bridge import Bridge
+from mcp_bridge.tool import AnyTool, make_tool
+from mcp_bridge.tools.generate import GENERATE_IMAGE
+
+INSTRUCTIONS: Final = """\
+Images by gpt-image-2 through a durable queue: nothing paid for is lost, and the same call made again before its \
+result was handed over never buys twice.
+New images: generate_image. One change: edit_image. Several steps on one image: start_edit_session, then \
+continue_edit_session for each. An answer with status "running" is no failure: call wait_for_jobs with its job_id."""
+TOOLS: Final[tuple[AnyTool, ...]] = (GENERATE_IMAGE,)
+
+
+def make_server(bridge: Bridge) -> MCPServer:
+    """The server, for any transport."""
+    return MCPServer(
+        name="imagequeue",
+        title="imagequeue",
+        version=version("imagequeue"),
+        instructions=INSTRUCTIONS,
+        tools=[make_tool(spec, bridge) for spec in TOOLS],
+        log_level="WARNING",
+    )
