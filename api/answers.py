@@ -9,13 +9,14 @@ from pydantic import BaseModel
 
 from api.context import the_queue
 from api.document import Answer, json_answer
-from api.parameters import PreferHeader
+from api.parameters import PreferHeader, SubmitHeader
 from api.problems import RETRY_AFTER_SECONDS
 from imagequeue.jobs import Job
+from imagequeue.submission import Submitted
 from imagequeue.views import JobView
 
 LATER: Final = {"Retry-After": "Seconds to pause before the next look; only while the job has not ended."}
-APPLIED: Final = {"Preference-Applied": "`wait=N`, when a preferred wait was honoured."}
+APPLIED: Final = {"Preference-Applied": "What of the preferences was honoured."}
 
 
 def view_answer(view: BaseModel, status: int) -> Response:
@@ -31,19 +32,23 @@ def job_answer(job: Job, status: int) -> Response:
     return response
 
 
-def submitted_answer(job: Job, header: PreferHeader) -> Response:
-    """A job that was just submitted, after the wait that the client prefers: 201 when it has ended, else 202."""
+def submitted_answer(submitted: Submitted, header: SubmitHeader) -> Response:
+    """A job after the wait that the client prefers: 201 when it has ended, else 202; 200 for one that was there."""
+    job = submitted.job
     if header.wait_seconds:
         job = the_queue().wait(job.id, header.wait_seconds)
-    response = job_answer(job, 201 if job.state.terminal else 202)
+    response = job_answer(job, 200 if submitted.reattached else 201 if job.state.terminal else 202)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return with_applied(response, header)
 
 
 def with_applied(response: Response, header: PreferHeader) -> Response:
     """Say which preference was honoured."""
-    if header.wait_seconds is not None:
-        response.headers["Preference-Applied"] = f"wait={header.wait_seconds}"
+    applied = [] if header.wait_seconds is None else [f"wait={header.wait_seconds}"]
+    if isinstance(header, SubmitHeader) and header.reattach:
+        applied.append("reattach")
+    if applied:
+        response.headers["Preference-Applied"] = ", ".join(applied)
     return response
 
 
@@ -51,6 +56,9 @@ def submitted_answers() -> dict[int, Answer]:
     """What the document says of `submitted_answer`."""
     place = {"Location": "Address of the job."}
     return {
+        200: json_answer(
+            JobView, "The job of an equal request, as `Prefer: reattach` asks; none was made.", place | APPLIED | LATER
+        ),
         201: json_answer(JobView, "Submitted, and ended within the preferred wait.", place | APPLIED),
         202: json_answer(JobView, "Submitted.", place | APPLIED | LATER),
     }

@@ -30,6 +30,7 @@ MAX_PAGE: Final = 100
 _EXAMPLE_ID: Final = "job_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z"
 _EXAMPLE_SESSION_ID: Final = "ses_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z"
 _SECONDS: Final = re.compile(r"\d{1,15}(\.\d{1,9})?", re.ASCII)
+_PREFER_REATTACH: Final = re.compile(r"(?:^|,)\s*reattach\s*(?:[,;]|$)", re.ASCII | re.IGNORECASE)
 _PREFER_WAIT: Final = re.compile(r'(?:^|,)\s*wait\s*=\s*"?(\d{1,15})"?\s*(?:[,;]|$)', re.ASCII | re.IGNORECASE)
 
 
@@ -190,3 +191,22 @@ class PreferHeader(BaseModel):
         """Seconds to wait at most, limited by the setting; None when nothing is preferred."""
         match = _PREFER_WAIT.search(self.prefer)
         return min(int(match[1]), int(the_settings().max_wait_seconds)) if match else None
+
+
+class SubmitHeader(PreferHeader):
+    """What may be preferred of a submit."""
+
+    prefer: str = Field(
+        default="",
+        alias="Prefer",
+        description="`wait=N`: wait up to N whole seconds for the job to end. `reattach`: when an equal request that "
+        "preferred it has a job whose result was not handed over yet (POST /v1/jobs/{job_id}/handed-over says that "
+        "it was), answer 200 with that job and make none; a day later at most it is forgotten. The answer names what "
+        "was applied in Preference-Applied.",
+        examples=["wait=30, reattach"],
+    )
+
+    @property
+    def reattach(self) -> bool:
+        """Whether an equal request's job is wanted rather than a new one."""
+        return _PREFER_REATTACH.search(self.prefer) is not None

@@ -97,6 +97,14 @@ def problem(response: httpx2.Response) -> ApiProblem:
     return ApiProblem(response.status_code, told.code, told.detail, told.errors)
 
 
+def not_served(response: httpx2.Response, filename: str) -> ApiProblem:
+    """Why an image was not given, by the API or by the storage that it led to; the answer's body has been read."""
+    if not response.history:
+        return problem(response)
+    detail = f"The storage at {response.url.host} answered {response.status_code} for {filename}."
+    return ApiProblem(response.status_code, "image_not_served", detail)
+
+
 def _foreign(response: httpx2.Response) -> ApiProblem:
     status = response.status_code
     where = response.url.copy_with(query=None, userinfo=b"")

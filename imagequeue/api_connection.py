@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import BinaryIO, Final, Self, TypeVar
+from urllib.parse import quote
 
 import httpx2
 
@@ -16,7 +17,7 @@ from imagequeue.api_answers import ApiProblem, ApiUnreachable, problem
 from imagequeue.errors import Misconfigured
 
 FIRST_PAUSE_SECONDS: Final = 0.2
-_LONGEST_PAUSE_SECONDS: Final = 5.0
+LONGEST_PAUSE_SECONDS: Final = 5.0
 UNPROXIED: Final = ("all://127.0.0.1", "all://localhost", "all://[::1]")
 """A proxy from the environment cannot reach this machine's own servers."""
 
@@ -50,8 +51,8 @@ class ApiConnection:
         Raises:
             Misconfigured: `base_url` is not an http or https URL.
         """
-        url = _checked_url(base_url)
-        self.base_url = str(url.copy_with(userinfo=b"")).rstrip("/")  # for people: without a password
+        url = checked_url(base_url)
+        self.base_url = shown_url(url)
         self.timeout_seconds = timeout_seconds
         self._patience_seconds = patience_seconds
         self._http = httpx2.Client(
@@ -118,7 +119,7 @@ class ApiConnection:
         timeout = httpx2.Timeout(self.timeout_seconds, read=silence or self.timeout_seconds)
         headers = None if content is None else {"Content-Type": "application/json"}
         files = None if file is None else {"file": ("image", file, "application/octet-stream")}
-        with self._translated():
+        with translated(self.base_url):
             return self._http.request(
                 method, path, params=params, content=content, files=files, headers=headers, timeout=timeout
             )
@@ -126,7 +127,7 @@ class ApiConnection:
     @contextmanager
     def stream(self, path: str) -> Generator[httpx2.Response]:
         """GET a path, following redirects; the answer's body is read within the block."""
-        with self._translated(), self._http.stream("GET", path, follow_redirects=True) as response:
+        with translated(self.base_url), self._http.stream("GET", path, follow_redirects=True) as response:
             yield response
 
     def patiently(self, call: Callable[[], Result], deadline: float = math.inf) -> Result:
@@ -140,24 +141,46 @@ class ApiConnection:
                 if not error.retryable or time.monotonic() + pause > give_up:
                     raise
             time.sleep(pause * random.uniform(0.75, 1.25))
-            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
-
-    @contextmanager
-    def _translated(self) -> Generator[None]:
-        try:
-            yield
-        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
-            message = (
-                f"No imagequeue API answers at {self.base_url} ({error}). Start one on this machine with "
-                "`imagequeue up`, or set IMAGEQUEUE_API_URL to the address of one that runs."
-            )
-            raise ApiUnreachable(message, maybe_received=False) from error
-        except httpx2.TransportError as error:
-            message = f"The API at {self.base_url} did not answer to the end ({type(error).__name__}: {error})."
-            raise ApiUnreachable(message, maybe_received=True) from error
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
 
-def _checked_url(base_url: str) -> httpx2.URL:
+@contextmanager
+def translated(base_url: str) -> Generator[None]:
+    """The network's errors as ours; `base_url` is the API's address for people.
+
+    Raises:
+        ApiUnreachable: nothing answers, or no whole answer came.
+    """
+    try:
+        yield
+    except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
+        message = (
+            f"No imagequeue API answers at {base_url} ({error}). Start one on this machine with "
+            "`imagequeue up`, or set IMAGEQUEUE_API_URL to the address of one that runs."
+        )
+        raise ApiUnreachable(message, maybe_received=False) from error
+    except httpx2.TransportError as error:
+        message = f"The API at {base_url} did not answer to the end ({type(error).__name__}: {error})."
+        raise ApiUnreachable(message, maybe_received=True) from error
+
+
+def record_path(collection: str, record_id: str) -> str:
+    """The path of a job or a session, whatever its id holds."""
+    # A dot segment would make the path of another resource.
+    return f"/v1/{collection}/{quote(record_id, safe='').replace('.', '%2E')}"
+
+
+def shown_url(url: httpx2.URL) -> str:
+    """An API's address for people: without a password."""
+    return str(url.copy_with(userinfo=b"")).rstrip("/")
+
+
+def checked_url(base_url: str) -> httpx2.URL:
+    """Read an API's address.
+
+    Raises:
+        Misconfigured: it is not an http or https URL.
+    """
     try:
         url = httpx2.URL(base_url)
     except httpx2.InvalidURL as error:

@@ -33,6 +33,10 @@ class DirectDoor:
         self._owner = owner
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="mcp-door")
 
+    def url(self, path: str) -> str:
+        """See Door."""
+        return path
+
     async def submit(self, request: JobRequest) -> Accepted:
         """See Door."""
         return await self._accepted(lambda: self._queue.submit_once(request, owner=self._owner))

@@ -25,6 +25,10 @@ class Accepted:
 class Door(Protocol):
     """One owner's way to the queue. Every method raises ImageQueueError: nothing was spent unless a job says so."""
 
+    def url(self, path: str) -> str:
+        """Where a path of the REST API is found: its whole address, if the door knows the API's."""
+        ...
+
     async def submit(self, request: JobRequest) -> Accepted:
         """Enqueue a job, or find that of the same call."""
         ...

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 
+from imagequeue.cli.connection import api_url
 from imagequeue.service import open_queue
 from imagequeue.settings import Settings
 from mcp_bridge.direct import DirectDoor
 from mcp_bridge.door import Door
+from mcp_bridge.remote import RemoteDoor
+from mcp_bridge.remote_connection import RemoteConnection
 
 
 class OneDoor:
@@ -33,9 +37,16 @@ class OneDoor:
 
 
 def choose_door(settings: Settings) -> Callable[[], Awaitable[Door]]:
-    """How to open the door."""
+    """How to open the door: straight to Redis when only IMAGEQUEUE_REDIS_URL names one, else through the API.
+
+    The API is that of IMAGEQUEUE_API_URL, else that of the stack on this machine.
+    """
 
     async def direct() -> Door:
         return DirectDoor(await asyncio.to_thread(open_queue, settings))
 
-    return direct
+    async def remote() -> Door:
+        return RemoteDoor(RemoteConnection(api_url(), os.environ.get("IMAGEQUEUE_API_KEY") or None))
+
+    by_redis = not os.environ.get("IMAGEQUEUE_API_URL") and os.environ.get("IMAGEQUEUE_REDIS_URL")
+    return direct if by_redis else remote

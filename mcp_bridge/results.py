@@ -76,7 +76,7 @@ def resource_of(job_id: str, index: int) -> str:
     return f"image://{job_id}/{index}"
 
 
-def structured(job: JobView, saved: Mapping[int, Path], notes: tuple[str, ...]) -> JobResult:
+def structured(call: Call, job: JobView, saved: Mapping[int, Path], notes: tuple[str, ...]) -> JobResult:
     """All that there is to know of a job, without image data."""
     request = job.request
     return JobResult(
@@ -88,7 +88,7 @@ def structured(job: JobView, saved: Mapping[int, Path], notes: tuple[str, ...]) 
             {"n": request.n, **request.model_dump(include=set(Requested.model_fields) - {"n"})}
         ),
         applied=job.applied,
-        images=tuple(_image(job.id, image, saved.get(image.index)) for image in job.images),
+        images=tuple(_image(call, job.id, image, saved.get(image.index)) for image in job.images),
         usage=job.usage,
         cost_usd_estimated=job.cost_usd_estimated,
         estimate=job.estimate,
@@ -166,9 +166,10 @@ def _cost_line(result: JobResult) -> str:
     return f"Tokens: {tokens}. Cost: {cost}."
 
 
-def _image(job_id: str, image: ImageView, path: Path | None) -> OutputImage:
+def _image(call: Call, job_id: str, image: ImageView, path: Path | None) -> OutputImage:
     return OutputImage(
-        **image.model_dump(include=set(OutputImage.model_fields)),
+        **image.model_dump(include=set(OutputImage.model_fields) - {"url"}),
+        url=call.door.url(image.url),
         file_path=str(path) if path else None,
         resource=resource_of(job_id, image.index),
         source=f"job:{job_id}/{image.index}",

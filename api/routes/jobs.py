@@ -7,23 +7,25 @@ from flask_openapi.blueprint import APIBlueprint
 
 from api.answers import APPLIED, LATER, job_answer, submitted_answer, submitted_answers, view_answer, with_applied
 from api.context import the_queue
-from api.document import add_route, json_answer, make_blueprint
+from api.document import add_route, json_answer, make_blueprint, other_answer
 from api.input_problems import SOURCE_PROBLEM_CODES
-from api.parameters import JobListQuery, JobPath, JobQuery, NoQuery, PreferHeader
+from api.parameters import JobListQuery, JobPath, JobQuery, NoQuery, PreferHeader, SubmitHeader
 from api.request_body import read_json_object
 from imagequeue.jobs import JobState
 from imagequeue.requests import EditRequest, GenerateRequest, parse_request
+from imagequeue.submission import Submitted
 from imagequeue.views import JobPage, JobView
 
 
-def submit_job(query: NoQuery, header: PreferHeader) -> Response:
+def submit_job(query: NoQuery, header: SubmitHeader) -> Response:
     """Submit a job.
 
     It is stored before the answer comes; its images are made in the background. With `Prefer: wait=N` the answer
     waits up to N seconds for the job to end.
     """
-    job = the_queue().submit(parse_request(read_json_object(with_images=True)))
-    return submitted_answer(job, header)
+    request = parse_request(read_json_object(with_images=True))
+    submitted = the_queue().submit_once(request) if header.reattach else Submitted(the_queue().submit(request), False)
+    return submitted_answer(submitted, header)
 
 
 def get_job(path: JobPath, query: JobQuery, header: PreferHeader) -> Response:
@@ -54,6 +56,16 @@ def cancel_job(path: JobPath, query: NoQuery) -> Response:
     """
     job = the_queue().cancel(path.job_id)
     return job_answer(job, 200 if job.state is JobState.CANCELLED else 202)
+
+
+def hand_over(path: JobPath, query: NoQuery) -> Response:
+    """Note that a job's result was handed over.
+
+    For clients that submit with `Prefer: reattach`: an equal request from now on makes a new job. Repeating it changes
+    nothing.
+    """
+    the_queue().handed_over(path.job_id)
+    return Response(status=204)
 
 
 def job_routes() -> APIBlueprint:
@@ -98,5 +110,13 @@ def job_routes() -> APIBlueprint:
             202: json_answer(JobView, "The worker was asked to stop.", LATER),
         },
         problems=("invalid_request", "job_not_found", "job_finished", "store_unavailable"),
+    )
+    add_route(
+        routes,
+        "post",
+        "/jobs/<job_id>/handed-over",
+        hand_over,
+        {204: other_answer("Noted.", {})},
+        problems=("invalid_request", "job_not_found", "store_unavailable"),
     )
     return routes

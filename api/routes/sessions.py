@@ -11,34 +11,41 @@ from api.answers import submitted_answer, submitted_answers, view_answer
 from api.context import the_queue
 from api.document import add_route, json_answer, make_blueprint
 from api.input_problems import SOURCE_PROBLEM_CODES
-from api.parameters import NoQuery, PreferHeader, SessionListQuery, SessionPath
+from api.parameters import NoQuery, SessionListQuery, SessionPath, SubmitHeader
 from api.request_body import has_body, read_json_object
 from imagequeue.requests import ContinueSessionRequest, ForkSessionRequest, StartSessionRequest, parse_as
 from imagequeue.service import LOCAL_OWNER
 from imagequeue.session_views import SessionPage, SessionView
+from imagequeue.submission import Submitted
 
 _BODY_PROBLEMS: Final = ("invalid_request", "malformed_json", "body_too_large", "unsupported_media_type")
 _LOOK_PROBLEMS: Final = ("invalid_request", "session_not_found", "store_unavailable")
 
 
-def start_session(query: NoQuery, header: PreferHeader) -> Response:
+def start_session(query: NoQuery, header: SubmitHeader) -> Response:
     """Start an edit session with its first turn.
 
     The answer is the turn's job, with the `session_id`. Further turns may be added at once: each edits the image of the
     turn before it. With `Prefer: wait=N` the answer waits up to N seconds for the turn to end.
     """
     request = parse_as(StartSessionRequest, read_json_object(with_images=True))
-    return submitted_answer(the_queue().sessions.start(request, owner=LOCAL_OWNER), header)
+    sessions = the_queue().sessions
+    if header.reattach:
+        return submitted_answer(sessions.start_once(request, owner=LOCAL_OWNER), header)
+    return submitted_answer(Submitted(sessions.start(request, owner=LOCAL_OWNER), False), header)
 
 
-def add_turn(path: SessionPath, query: NoQuery, header: PreferHeader) -> Response:
+def add_turn(path: SessionPath, query: NoQuery, header: SubmitHeader) -> Response:
     """Add a turn to a session.
 
     It runs when all turns before it have ended, and is cancelled when the one before it fails. The answer is the turn's
     job; with `Prefer: wait=N` it waits up to N seconds for the turn to end.
     """
     request = parse_as(ContinueSessionRequest, read_json_object())
-    return submitted_answer(the_queue().sessions.add_turn(path.session_id, request, owner=LOCAL_OWNER), header)
+    sessions = the_queue().sessions
+    if header.reattach:
+        return submitted_answer(sessions.add_turn_once(path.session_id, request, owner=LOCAL_OWNER), header)
+    return submitted_answer(Submitted(sessions.add_turn(path.session_id, request, owner=LOCAL_OWNER), False), header)
 
 
 def list_sessions(query: SessionListQuery) -> Response:

@@ -40,7 +40,7 @@ async def deliver(call: Call, accepted: Accepted, folder: Path | None) -> CallTo
         await hand_over(call, job)
         raise of_job(job.id, job.error)
     saved, failures = await save_images(call, job, folder)
-    result = structured(job, saved, (*notes, *failures))
+    result = structured(call, job, saved, (*notes, *failures))
     text = summary(result, job)
     if not job.state.terminal:
         return answer(narrowed(result), TextContent(text=f"{text}\n{next_step(result, call.tool)}"))

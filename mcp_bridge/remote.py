@@ -1,0 +1,142 @@
+"""The door through the REST API: all that it needs is the API's address, and a key if one is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from http import HTTPStatus
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from imagequeue.api_answers import StoredInput, parsed
+from imagequeue.api_connection import FIRST_PAUSE_SECONDS, record_path
+from imagequeue.requests import ContinueSessionRequest, JobRequest, StartSessionRequest
+from imagequeue.session_views import SessionPage, SessionView
+from imagequeue.views import JobView, image_path
+from mcp_bridge.door import Accepted, Variant
+from mcp_bridge.remote_connection import RemoteConnection
+
+_REATTACH = "reattach"
+Answer = TypeVar("Answer", bound=BaseModel)
+
+
+class RemoteDoor:
+    """Every submit asks to re-attach, so that it may be repeated when its answer was lost."""
+
+    def __init__(self, api: RemoteConnection) -> None:
+        self._api = api
+
+    def url(self, path: str) -> str:
+        """See Door."""
+        return f"{self._api.base_url}{path}"
+
+    async def submit(self, request: JobRequest) -> Accepted:
+        """See Door."""
+        return await self._accepted("/v1/jobs", {"type": request.type, **_body(request)})
+
+    async def start_session(self, request: StartSessionRequest) -> Accepted:
+        """See Door."""
+        return await self._accepted("/v1/sessions", _body(request))
+
+    async def add_turn(self, session_id: str, request: ContinueSessionRequest) -> Accepted:
+        """See Door."""
+        return await self._accepted(f"{record_path('sessions', session_id)}/turns", _body(request))
+
+    async def handed_over(self, job_id: str) -> None:
+        """See Door."""
+        await self._api.patiently(lambda: self._api.send("POST", f"{record_path('jobs', job_id)}/handed-over"))
+
+    async def job(self, job_id: str) -> JobView:
+        """See Door."""
+        return await self._get(JobView, record_path("jobs", job_id))
+
+    async def watch(self, job_ids: Sequence[str], seconds: float, every: float) -> AsyncGenerator[tuple[JobView, ...]]:
+        """See Door."""
+        deadline = time.monotonic() + seconds
+        jobs = dict(zip(job_ids, await self._look(job_ids, 0), strict=True))
+        while True:
+            yield tuple(jobs.values())
+            running = [job_id for job_id, job in jobs.items() if not job.state.terminal]
+            remaining = deadline - time.monotonic()
+            if remaining <= 0 or not running:
+                return
+            asked_at = time.monotonic()
+            jobs |= await self._first_ended(running, min(every, remaining))
+            if time.monotonic() - asked_at < FIRST_PAUSE_SECONDS and not any(
+                jobs[job_id].state.terminal for job_id in running
+            ):
+                # A server that is told to stop answers at once: do not ask it a thousand times.
+                await asyncio.sleep(FIRST_PAUSE_SECONDS)
+
+    async def cancel(self, job_id: str) -> JobView:
+        """See Door."""
+        return parsed(JobView, await self._api.send("POST", f"{record_path('jobs', job_id)}/cancel"))
+
+    async def sessions(self, cursor: str | None, limit: int) -> SessionPage:
+        """See Door."""
+        params = {"limit": str(limit), **({"cursor": cursor} if cursor else {})}
+        return await self._get(SessionPage, "/v1/sessions", params)
+
+    async def session(self, session_id: str) -> SessionView:
+        """See Door."""
+        return await self._get(SessionView, record_path("sessions", session_id))
+
+    async def end_session(self, session_id: str) -> SessionView:
+        """See Door."""
+        path = f"{record_path('sessions', session_id)}/end"
+        return parsed(SessionView, await self._api.patiently(lambda: self._api.send("POST", path)))
+
+    async def fork_session(self, session_id: str, turn: int | None) -> SessionView:
+        """See Door."""
+        path = f"{record_path('sessions', session_id)}/fork"
+        return parsed(SessionView, await self._api.send("POST", path, body={"turn": turn}))
+
+    async def upload(self, path: Path, field: str) -> str:
+        """See Door."""
+        return parsed(StoredInput, await self._api.patiently(lambda: self._api.upload(path))).image
+
+    async def image(self, job_id: str, index: int, variant: Variant) -> bytes:
+        """See Door."""
+        await self.job(job_id)  # what is no job's id must not become part of a path
+        return await self._api.patiently(lambda: self._api.image(f"{image_path(job_id, index)}?variant={variant}"))
+
+    async def save(self, job_id: str, index: int, path: Path) -> None:
+        """See Door."""
+        await self._api.patiently(lambda: self._api.save(image_path(job_id, index), path))
+
+    async def close(self) -> None:
+        """See Door."""
+        await self._api.close()
+
+    async def _accepted(self, path: str, body: Mapping[str, object]) -> Accepted:
+        response = await self._api.patiently(lambda: self._api.send("POST", path, body=body, prefer=_REATTACH))
+        return Accepted(parsed(JobView, response), reattached=response.status_code == HTTPStatus.OK)
+
+    async def _get(self, model: type[Answer], path: str, params: Mapping[str, str] | None = None) -> Answer:
+        return parsed(model, await self._api.patiently(lambda: self._api.send("GET", path, params=params)))
+
+    async def _look(self, job_ids: Sequence[str], seconds: float) -> list[JobView]:
+        return list(await asyncio.gather(*(self._wait_for(job_id, seconds) for job_id in job_ids)))
+
+    async def _first_ended(self, job_ids: Sequence[str], seconds: float) -> dict[str, JobView]:
+        """The jobs that were looked at by the time that the first has ended, or after `seconds`."""
+        waits = {asyncio.create_task(self._wait_for(job_id, seconds)): job_id for job_id in job_ids}
+        try:
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            return {waits[task]: task.result() for task in done}
+        finally:
+            for task in waits:
+                task.cancel()
+
+    async def _wait_for(self, job_id: str, seconds: float) -> JobView:
+        path, params = record_path("jobs", job_id), {"wait": f"{math.ceil(seconds * 1000) / 1000:g}"}
+        response = await self._api.patiently(lambda: self._api.send("GET", path, params=params, wait=seconds))
+        return parsed(JobView, response)
+
+
+def _body(request: BaseModel) -> dict[str, object]:
+    return request.model_dump(mode="json", exclude_unset=True)
