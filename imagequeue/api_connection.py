@@ -9,7 +9,6 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import BinaryIO, Final, Self, TypeVar
-from urllib.parse import quote
 
 import httpx2
 
@@ -162,12 +161,6 @@ def translated(base_url: str) -> Generator[None]:
     except httpx2.TransportError as error:
         message = f"The API at {base_url} did not answer to the end ({type(error).__name__}: {error})."
         raise ApiUnreachable(message, maybe_received=True) from error
-
-
-def record_path(collection: str, record_id: str) -> str:
-    """The path of a job or a session, whatever its id holds."""
-    # A dot segment would make the path of another resource.
-    return f"/v1/{collection}/{quote(record_id, safe='').replace('.', '%2E')}"
 
 
 def shown_url(url: httpx2.URL) -> str:

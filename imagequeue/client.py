@@ -12,11 +12,12 @@ from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
+from urllib.parse import quote
 
 import httpx2
 
 from imagequeue.api_answers import ApiProblem, ApiUnreachable, Readiness, StoredInput, not_served, parsed, problem
-from imagequeue.api_connection import FIRST_PAUSE_SECONDS, ApiConnection, record_path
+from imagequeue.api_connection import FIRST_PAUSE_SECONDS, ApiConnection
 from imagequeue.jobs import JobState, JobType
 from imagequeue.requests import ContinueSessionRequest, EditRequest, GenerateRequest, StartSessionRequest
 from imagequeue.saving import DamagedDownload, move_to_free_name, plain_name, saved_already
@@ -113,7 +114,7 @@ class Client:
 
     def get(self, job_id: str) -> JobView:
         """Read a job."""
-        return parsed(JobView, self._api.send("GET", record_path("jobs", job_id)))
+        return parsed(JobView, self._api.send("GET", _path("jobs", job_id)))
 
     def wait(
         self,
@@ -163,7 +164,7 @@ class Client:
         Raises:
             ApiProblem: code `job_finished`: it has ended already.
         """
-        return parsed(JobView, self._api.send("POST", f"{record_path('jobs', job_id)}/cancel"))
+        return parsed(JobView, self._api.send("POST", f"{_path('jobs', job_id)}/cancel"))
 
     def download(self, job: JobView, folder: Path) -> list[Path]:
         """Save the job's images in `folder`, which is made if it is missing.
@@ -192,11 +193,11 @@ class Client:
         Raises:
             ApiProblem: code `session_ended`, `session_expired` or `session_full`.
         """
-        return parsed(JobView, self._post(f"{record_path('sessions', session_id)}/turns", request))
+        return parsed(JobView, self._post(f"{_path('sessions', session_id)}/turns", request))
 
     def get_session(self, session_id: str) -> SessionView:
         """Read a session with all its turns."""
-        return parsed(SessionView, self._api.send("GET", record_path("sessions", session_id)))
+        return parsed(SessionView, self._api.send("GET", _path("sessions", session_id)))
 
     def list_sessions(self, cursor: str | None = None, limit: int = 20) -> SessionPage:
         """A page of at most `limit` (1 to 100) sessions, newest first."""
@@ -209,11 +210,11 @@ class Client:
         Raises:
             ApiProblem: code `image_not_found`: that turn has no image.
         """
-        return parsed(SessionView, self._post(f"{record_path('sessions', session_id)}/fork", {"turn": turn}))
+        return parsed(SessionView, self._post(f"{_path('sessions', session_id)}/fork", {"turn": turn}))
 
     def end_session(self, session_id: str) -> SessionView:
         """End a session: what waits is cancelled, a running turn finishes. Ending it again changes nothing."""
-        return parsed(SessionView, self._api.send("POST", f"{record_path('sessions', session_id)}/end"))
+        return parsed(SessionView, self._api.send("POST", f"{_path('sessions', session_id)}/end"))
 
     def readiness(self) -> Readiness:
         """Whether Redis, S3 and a worker serve, as the API sees them."""
@@ -230,7 +231,7 @@ class Client:
     def _wait_once(self, job_id: str, seconds: int) -> JobView:
         silence = max(self._api.timeout_seconds, seconds + _MARGIN_SECONDS)
         params = {"wait": str(seconds)}
-        return parsed(JobView, self._api.send("GET", record_path("jobs", job_id), params=params, silence=silence))
+        return parsed(JobView, self._api.send("GET", _path("jobs", job_id), params=params, silence=silence))
 
     def _download_image(self, job_id: str, image: ImageView, folder: Path) -> Path:
         name = plain_name(image.filename) or f"{job_id}-{image.index}"
@@ -258,6 +259,11 @@ class Client:
         with self._api.stream(f"{image_path(job_id, image.index)}?variant=preview") as response:
             _check_served(response, image)
             return response.read()
+
+
+def _path(collection: str, record_id: str) -> str:
+    # A dot segment would make the path of another resource.
+    return f"/v1/{collection}/{quote(record_id, safe='').replace('.', '%2E')}"
 
 
 def _given(**params: object) -> dict[str, str]:

@@ -49,6 +49,19 @@ _NEXT: Final = {
 }
 
 
+_OTHER_NAMES: Final = {
+    **dict.fromkeys(("resolution", "dimensions", "aspect_ratio", "width", "height"), "size"),
+    **dict.fromkeys(("count", "num_images", "number"), "n"),
+    **dict.fromkeys(("description", "text", "instruction"), "prompt"),
+    **dict.fromkeys(("format", "image_format", "type"), "output_format"),
+    **dict.fromkeys(("path", "folder", "directory", "output_path"), "output_dir"),
+    **dict.fromkeys(("filename", "name"), "filename_prefix"),
+    **dict.fromkeys(("image_path", "input", "references"), "images"),
+    **dict.fromkeys(("ids", "jobs", "job_id"), "job_ids"),
+}
+"""What models write for a parameter of another name."""
+
+
 def refusal(code: str, reason: str, next_step: str | None = None) -> ToolError:
     """An error that the model can act on."""
     step = next_step or next_step_for(code)
@@ -84,8 +97,7 @@ def next_step_for(code: str) -> str | None:
 
 
 def _unknown(tool: str, name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
-    if near:
-        return f"{tool} has no parameter {name[:80]!r}; did you mean {near[0]!r}?"
-    takes = f"it takes {', '.join(known)}" if known else "it takes none"
-    return f"{tool} has no parameter {name[:80]!r}; {takes}"
+    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.7)
+    meant = next((other for other in [_OTHER_NAMES.get(name.lower()), *near] if other in known), None)
+    guess = f"; did you mean {meant!r}?" if meant else "."
+    return f"{tool} has no parameter {name[:80]!r}{guess} It takes {', '.join(known) or 'none'}."

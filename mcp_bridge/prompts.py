@@ -22,11 +22,11 @@ def add_prompts(server: MCPServer[Any]) -> None:
     ) -> str:
         return (
             f"Make a photoreal image of: {subject}. Mood: {mood}.\n"
-            "Write the prompt like a photographer's note: subject and place, lens and distance, light and its direction, "
-            "real materials with small imperfections; no words such as 8k or masterpiece. First tell me the price from "
-            'estimate_cost for quality "low" and "high". Call generate_image at quality "low"; show it to me, and repeat '
-            'at quality "high" only when I agree with the composition. If an answer has status "running", call '
-            "wait_for_jobs."
+            "Write the prompt like a photographer's note: subject and place, lens and distance, light and its "
+            "direction, real materials with small imperfections; no words such as 8k or masterpiece. First tell me the "
+            'price from estimate_cost for quality "low" and "high". Call generate_image at quality "low"; show it to '
+            'me, and repeat at quality "high" only when I agree with the composition. If an answer has status '
+            '"running", call wait_for_jobs.'
         )
 
     @server.prompt(
@@ -59,7 +59,7 @@ def add_prompts(server: MCPServer[Any]) -> None:
         return (
             f"Show one character in several scenes.\nCharacter: {character}\nScenes:\n{scenes}\n"
             "First make a character sheet with generate_image: front, side and face, plain background, neutral light. "
-            "Show it to me. Then, for each scene, call edit_image with the sheet (job:<job_id>/0) as the first input and "
-            'the prompt "The same character, unchanged in face, hair and clothes, …". Start all scenes before waiting: '
+            "Show it to me. Then, for each scene, call edit_image with the sheet (job:<job_id>/0) as the first input "
+            'and the prompt "The same character, unchanged in face, hair and clothes, …". Start all before waiting: '
             "gather the job_id of those still running and call wait_for_jobs once for all."
         )

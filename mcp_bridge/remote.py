@@ -12,11 +12,14 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from imagequeue.api_answers import StoredInput, parsed
-from imagequeue.api_connection import FIRST_PAUSE_SECONDS, record_path
+from imagequeue.api_answers import ApiProblem, StoredInput, parsed
+from imagequeue.api_connection import FIRST_PAUSE_SECONDS
+from imagequeue.errors import JobNotFound, SessionNotFound
+from imagequeue.jobs import is_job_id
 from imagequeue.requests import ContinueSessionRequest, JobRequest, StartSessionRequest
 from imagequeue.session_views import SessionPage, SessionView
-from imagequeue.views import JobView, image_path
+from imagequeue.sessions import is_session_id
+from imagequeue.views import JobView
 from mcp_bridge.door import Accepted, Variant
 from mcp_bridge.remote_connection import RemoteConnection
 
@@ -44,15 +47,15 @@ class RemoteDoor:
 
     async def add_turn(self, session_id: str, request: ContinueSessionRequest) -> Accepted:
         """See Door."""
-        return await self._accepted(f"{record_path('sessions', session_id)}/turns", _body(request))
+        return await self._accepted(f"{_session_path(session_id)}/turns", _body(request))
 
     async def handed_over(self, job_id: str) -> None:
         """See Door."""
-        await self._api.patiently(lambda: self._api.send("POST", f"{record_path('jobs', job_id)}/handed-over"))
+        await self._api.patiently(lambda: self._api.send("POST", f"{_job_path(job_id)}/handed-over"))
 
     async def job(self, job_id: str) -> JobView:
         """See Door."""
-        return await self._get(JobView, record_path("jobs", job_id))
+        return await self._get(JobView, _job_path(job_id))
 
     async def watch(self, job_ids: Sequence[str], seconds: float, every: float) -> AsyncGenerator[tuple[JobView, ...]]:
         """See Door."""
@@ -74,7 +77,7 @@ class RemoteDoor:
 
     async def cancel(self, job_id: str) -> JobView:
         """See Door."""
-        return parsed(JobView, await self._api.send("POST", f"{record_path('jobs', job_id)}/cancel"))
+        return parsed(JobView, await self._api.send("POST", f"{_job_path(job_id)}/cancel"))
 
     async def sessions(self, cursor: str | None, limit: int) -> SessionPage:
         """See Door."""
@@ -83,30 +86,35 @@ class RemoteDoor:
 
     async def session(self, session_id: str) -> SessionView:
         """See Door."""
-        return await self._get(SessionView, record_path("sessions", session_id))
+        return await self._get(SessionView, _session_path(session_id))
 
     async def end_session(self, session_id: str) -> SessionView:
         """See Door."""
-        path = f"{record_path('sessions', session_id)}/end"
+        path = f"{_session_path(session_id)}/end"
         return parsed(SessionView, await self._api.patiently(lambda: self._api.send("POST", path)))
 
     async def fork_session(self, session_id: str, turn: int | None) -> SessionView:
         """See Door."""
-        path = f"{record_path('sessions', session_id)}/fork"
+        path = f"{_session_path(session_id)}/fork"
         return parsed(SessionView, await self._api.send("POST", path, body={"turn": turn}))
 
     async def upload(self, path: Path, field: str) -> str:
         """See Door."""
-        return parsed(StoredInput, await self._api.patiently(lambda: self._api.upload(path))).image
+        try:
+            return parsed(StoredInput, await self._api.patiently(lambda: self._api.upload(path))).image
+        except ApiProblem as error:  # the API speaks of the form's file
+            detail = error.detail.replace("file:", f"{field}:", 1)
+            raise ApiProblem(error.status, error.code, detail, error.violations) from error
 
     async def image(self, job_id: str, index: int, variant: Variant) -> bytes:
         """See Door."""
-        await self.job(job_id)  # what is no job's id must not become part of a path
-        return await self._api.patiently(lambda: self._api.image(f"{image_path(job_id, index)}?variant={variant}"))
+        path = f"{_job_path(job_id)}/images/{index}?variant={variant}"
+        return await self._api.patiently(lambda: self._api.image(path))
 
     async def save(self, job_id: str, index: int, path: Path) -> None:
         """See Door."""
-        await self._api.patiently(lambda: self._api.save(image_path(job_id, index), path))
+        source = f"{_job_path(job_id)}/images/{index}"
+        await self._api.patiently(lambda: self._api.save(source, path))
 
     async def close(self) -> None:
         """See Door."""
@@ -133,9 +141,21 @@ class RemoteDoor:
                 task.cancel()
 
     async def _wait_for(self, job_id: str, seconds: float) -> JobView:
-        path, params = record_path("jobs", job_id), {"wait": f"{math.ceil(seconds * 1000) / 1000:g}"}
+        path, params = _job_path(job_id), {"wait": f"{math.ceil(seconds * 1000) / 1000:g}"}
         response = await self._api.patiently(lambda: self._api.send("GET", path, params=params, wait=seconds))
         return parsed(JobView, response)
+
+
+def _job_path(job_id: str) -> str:
+    if not is_job_id(job_id):  # the API would look for another resource
+        raise JobNotFound(job_id)
+    return f"/v1/jobs/{job_id}"
+
+
+def _session_path(session_id: str) -> str:
+    if not is_session_id(session_id):
+        raise SessionNotFound(session_id)
+    return f"/v1/sessions/{session_id}"
 
 
 def _body(request: BaseModel) -> dict[str, object]:

@@ -24,8 +24,9 @@ from imagequeue.api_connection import (
 
 TIMEOUT_SECONDS: Final = 30.0
 """Longest silence of the API beyond a wait that was asked for."""
-PATIENCE_SECONDS: Final = 20.0
-"""How long what may be repeated goes on while the API is away or answers 503: clients of tools give up after 60 s."""
+PATIENCE_SECONDS: Final = 8.0
+"""How long what may be repeated goes on while the API is away or answers 503: a restart takes less, and a model
+that is told so can do something else."""
 _CHUNK_BYTES: Final = 1 << 18
 Result = TypeVar("Result")
 

@@ -2,33 +2,64 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Iterable
+from typing import Any, Final
 
-from mcp.server.mcpserver import MCPServer
+from mcp.server.lowlevel.helper_types import ReadResourceContents
+from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
+from mcp.types import InputRequiredResult
+from pydantic import AnyUrl
 
 from imagequeue.errors import ImageNotFound, ImageQueueError, NotFound
 from mcp_bridge.bridge import Bridge
-from mcp_bridge.door import Door
 
-_MISSING = frozenset({"job_not_found", "image_not_found", "not_found"})
+_MISSING: Final = frozenset({"job_not_found", "image_not_found", "not_found"})
+_IMAGE: Final = re.compile(r"image://(job_[0-9A-Za-z]{1,40})/([0-9]{1,4})")
+_JOB: Final = re.compile(r"job://(job_[0-9A-Za-z]{1,40})/?")
 
 
-def add_resources(server: MCPServer[Any], bridge: Bridge) -> None:
-    """Let `server` serve them."""
+class BridgeServer(MCPServer[Any]):
+    """A server whose images have the type that their bytes have: the SDK knows one type for a template."""
+
+    bridge: Bridge
+
+    async def read_resource(
+        self, uri: AnyUrl | str, context: Context[Any, Any] | None = None
+    ) -> Iterable[ReadResourceContents] | InputRequiredResult:
+        """Called by the SDK.
+
+        Raises:
+            ResourceNotFoundError: there is no such image or job, or it is somebody else's.
+            ResourceError: it cannot be had now.
+        """
+        try:
+            if match := _IMAGE.fullmatch(str(uri)):
+                return [await _original(self.bridge, match[1], int(match[2]))]
+            if match := _JOB.fullmatch(str(uri)):
+                job = await (await self.bridge.doors.door()).job(match[1])
+                return [ReadResourceContents(content=job.model_dump_json(indent=2), mime_type="application/json")]
+        except ImageQueueError as error:
+            missing = isinstance(error, NotFound) or error.code in _MISSING
+            raise (ResourceNotFoundError if missing else ResourceError)(f"{error.code}: {error}") from error
+        raise ResourceNotFoundError(
+            f"There is no resource {uri}: images are image://<job_id>/<index>, jobs job://<job_id>."
+        )
+
+
+def add_resources(server: BridgeServer, bridge: Bridge) -> None:
+    """Let `server` list them."""
+    server.bridge = bridge
 
     @server.resource(
         "image://{job_id}/{index}",
         name="image",
         title="Generated image",
         description="An image as gpt-image-2 made it, byte for byte: PNG, JPEG or WebP, often several MB.",
-        mime_type="application/octet-stream",  # by its bytes; the link to it names the right one
     )
-    async def image(job_id: str, index: str) -> bytes:  # pyright: ignore[reportUnusedFunction]
-        try:
-            return await _original(await bridge.doors.door(), job_id, index)
-        except ImageQueueError as error:
-            raise _resource_error(error) from error
+    def image(job_id: str, index: str) -> bytes:  # pyright: ignore[reportUnusedFunction]
+        raise NotImplementedError  # read_resource reads it
 
     @server.resource(
         "job://{job_id}",
@@ -37,20 +68,15 @@ def add_resources(server: MCPServer[Any], bridge: Bridge) -> None:
         description="A job's record: state, request, attempts, images, tokens, cost. JSON, without image data.",
         mime_type="application/json",
     )
-    async def job(job_id: str) -> str:  # pyright: ignore[reportUnusedFunction]
-        try:
-            return (await (await bridge.doors.door()).job(job_id)).model_dump_json(indent=2)
-        except ImageQueueError as error:
-            raise _resource_error(error) from error
+    def job(job_id: str) -> str:  # pyright: ignore[reportUnusedFunction]
+        raise NotImplementedError  # read_resource reads it
 
 
-async def _original(door: Door, job_id: str, index: str) -> bytes:
-    found = await door.job(job_id)
-    if not index.isascii() or not index.isdigit() or int(index) >= len(found.images):
-        raise ImageNotFound(f"Job {job_id} has no image {index!r}; it has {len(found.images)}.")
-    return await door.image(job_id, int(index), "original")
-
-
-def _resource_error(error: ImageQueueError) -> ResourceError:
-    kind = ResourceNotFoundError if isinstance(error, NotFound) or error.code in _MISSING else ResourceError
-    return kind(f"{error.code}: {error}")
+async def _original(bridge: Bridge, job_id: str, index: int) -> ReadResourceContents:
+    door = await bridge.doors.door()
+    job = await door.job(job_id)
+    if index >= len(job.images):
+        raise ImageNotFound(f"Job {job_id} has no image {index}; it has {len(job.images)}.")
+    return ReadResourceContents(
+        content=await door.image(job_id, index, "original"), mime_type=job.images[index].mime_type
+    )

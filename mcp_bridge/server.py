@@ -5,11 +5,9 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Final
 
-from mcp.server.mcpserver import MCPServer
-
 from mcp_bridge.bridge import Bridge
 from mcp_bridge.prompts import add_prompts
-from mcp_bridge.resources import add_resources
+from mcp_bridge.resources import BridgeServer, add_resources
 from mcp_bridge.tool import AnyTool, make_tool
 from mcp_bridge.tools.edit import EDIT_IMAGE
 from mcp_bridge.tools.generate import GENERATE_IMAGE
@@ -43,9 +41,9 @@ TOOLS: Final[tuple[AnyTool, ...]] = (
 )
 
 
-def make_server(bridge: Bridge) -> MCPServer:
+def make_server(bridge: Bridge) -> BridgeServer:
     """The server, for any transport."""
-    server: MCPServer = MCPServer(
+    server = BridgeServer(
         name="imagequeue",
         title="imagequeue",
         version=version("imagequeue"),

@@ -96,7 +96,7 @@ WAIT_FOR_JOBS: Final = ToolSpec(
     description=f"""\
 Get the results of jobs that an earlier call left running: waits until all of them (or, with wait_for "any", the \
 first) have ended, then saves and shows their images as the first call would have. Takes 1–{MAX_AWAITED} job_ids. \
-Whenever an answer has status "running", call this; never poll with the image tools.
+Whenever an answer has status "running", call this; for the history of a session use get_edit_session.
 Waits about 45 seconds by default; what has not ended then is listed in `running`: call again. Free: it submits \
 nothing, and a job is billed once however often it is waited for. Results can be fetched again as long as they are \
 kept. A failed job is part of the answer, with its error, and makes no error of this call. An unknown id does \

@@ -30,6 +30,7 @@ ENDPOINTS = [
     ("GET", "/v1/jobs"),
     ("GET", "/v1/jobs/{job_id}"),
     ("POST", "/v1/jobs/{job_id}/cancel"),
+    ("POST", "/v1/jobs/{job_id}/handed-over"),
     ("GET", "/v1/jobs/{job_id}/images/{index}"),
     ("POST", "/v1/sessions"),
     ("GET", "/v1/sessions"),

@@ -17,7 +17,11 @@ FILES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((STORE /
 LIBRARIES = {name: FILES.pop(name) for name in sorted(FILES) if name.startswith("_")}
 ALL = {**FILES, **LIBRARIES}
 KEYS = Keys("p:")
-SUPPLIED = {*KEYS.for_job("job", "owner", "batch", "session"), *KEYS.for_fleet(), "index_final", "suspect"}
+SUPPLIED = {
+    *KEYS.for_job("job", "owner", "batch", "session"),
+    *KEYS.for_fleet(),
+    *("index_final", "suspect", "delivery"),
+}
 
 HEADER = re.compile(
     r"-- [A-Z][^\n]*(?:\n-- [^\n]+)*?\.\n(?:-- USES: \w+\n)?-- KEYS: [^\n]+\n"

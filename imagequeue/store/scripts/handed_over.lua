@@ -2,7 +2,9 @@
 -- KEYS: delivery
 -- ARGV: job_id
 -- Returns: 1 when it was forgotten, else 0
-if redis.call('GET', KEYS[1]) == ARGV[1] then
-  return redis.call('DEL', KEYS[1])
+local delivery = unpack(KEYS)
+local job_id = unpack(ARGV)
+if redis.call('GET', delivery) == job_id then
+  return redis.call('DEL', delivery)
 end
 return 0
