@@ -184,6 +184,18 @@ class Settings(BaseSettings):
         description="Folder that the MCP bridge saves images in; default: one per project in the user's config folder.",
     )
 
+    mcp_host: str = Field(default="127.0.0.1", description="Address that the MCP bridge listens on with --http.")
+    mcp_port: int = Field(default=8765, ge=1, le=65535, description="Port that the MCP bridge listens on with --http.")
+    mcp_allowed_hosts: str | None = Field(
+        default=None,
+        description="Host headers that the MCP bridge answers besides this machine's own names, separated by commas; "
+        "name:* allows any port.",
+    )
+    mcp_allowed_origins: Origins | None = Field(
+        default=None,
+        description="Origins of web pages that may call the MCP bridge besides this machine's, separated by commas.",
+    )
+
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
     log_format: Literal["console", "json"] = Field(
         default="console", description="Log lines for people or for machines."

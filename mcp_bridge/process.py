@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,6 +16,7 @@ from imagequeue.logs import configure_logging
 from imagequeue.settings import Settings, load_settings
 from mcp_bridge.bridge import Bridge, Local
 from mcp_bridge.doors import OneDoor, choose_door
+from mcp_bridge.http import serve
 from mcp_bridge.local_files import LocalFiles, default_roots
 from mcp_bridge.memory import SessionMemory
 from mcp_bridge.output_folders import OutputFolders, default_folder
@@ -22,30 +25,41 @@ from mcp_bridge.server import make_server
 
 def program() -> NoReturn:
     """Run `imagequeue-mcp`."""
+    parser = argparse.ArgumentParser("imagequeue-mcp", description="MCP tools for gpt-image-2 through imagequeue.")
+    parser.add_argument("--http", action="store_true", help="serve over HTTP at /mcp instead of stdin and stdout")
+    parser.add_argument("--host", help="address to listen on; default: IMAGEQUEUE_MCP_HOST")
+    parser.add_argument("--port", type=int, help="port to listen on; default: IMAGEQUEUE_MCP_PORT")
+    parser.add_argument("--version", action="version", version=f"imagequeue {version('imagequeue')}")
+    asked = parser.parse_args()
     try:
-        main()
+        main(http=asked.http, host=asked.host, port=asked.port)
     except ImageQueueError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)
     sys.exit(0)
 
 
-def main() -> None:
-    """Serve on stdin and stdout until stdin ends; logs go to stderr.
+def main(*, http: bool = False, host: str | None = None, port: int | None = None) -> None:
+    """Serve one client on stdin and stdout until stdin ends, or many over HTTP until SIGTERM; logs go to stderr.
 
     Raises:
         Misconfigured: a setting is bad.
     """
     settings = load_settings()
+    given = {"mcp_host": host, "mcp_port": port}
+    settings = settings.model_copy(update={name: value for name, value in given.items() if value is not None})
     configure_logging(settings)
-    asyncio.run(_serve_stdio(settings))
+    asyncio.run(_serve(settings, None if http else this_machine(settings, Path.cwd())))
 
 
-async def _serve_stdio(settings: Settings) -> None:
+async def _serve(settings: Settings, local: Local | None) -> None:
     doors = OneDoor(choose_door(settings))
-    bridge = Bridge(doors=doors, wait_seconds=settings.mcp_wait_seconds, local=this_machine(settings, Path.cwd()))
+    bridge = Bridge(doors=doors, wait_seconds=settings.mcp_wait_seconds, local=local)
     try:
-        await make_server(bridge).run_stdio_async()
+        if local is None:
+            await serve(bridge, settings)
+        else:
+            await make_server(bridge).run_stdio_async()
     finally:
         await doors.close()
 

@@ -45,6 +45,26 @@ def worker() -> None:
     _run("worker")
 
 
+def mcp(
+    http: Annotated[bool, typer.Option("--http", help="Serve many clients over HTTP instead of one on stdio.")] = False,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; default: IMAGEQUEUE_MCP_HOST.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port to listen on; default: IMAGEQUEUE_MCP_PORT.")
+    ] = None,
+) -> None:
+    """Serve the MCP tools for AI agents.
+
+    On stdin and stdout until stdin ends, or over HTTP at /mcp. With
+    IMAGEQUEUE_API_URL it goes through that API, with IMAGEQUEUE_REDIS_URL
+    straight to Redis and S3, else to the stack on this machine.
+
+    Examples:
+      imagequeue mcp
+      imagequeue mcp --http --port 8765
+    """
+    _run("mcp", http=http, host=host, port=port)
+
+
 def sandbox(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8090,
@@ -99,7 +119,7 @@ def down(data: Data = None) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the commands, under a heading of their own."""
-    for command in (up, down, api, worker, sandbox):
+    for command in (up, down, api, worker, mcp, sandbox):
         app.command(rich_help_panel="Processes")(command)
 
 

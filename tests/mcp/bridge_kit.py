@@ -148,4 +148,43 @@ def running_api(folder: Path, environment: Mapping[str, str]) -> Generator[str]:
         process.wait(15)
 
 
+@dataclass(frozen=True)
+class HttpBridge:
+    """A bridge that listens."""
+
+    url: str
+    pid: int
+    folder: Path
+
+
+@contextmanager
+def running_http_bridge(folder: Path, environment: Mapping[str, str]) -> Generator[HttpBridge]:
+    """A bridge over HTTP until the block ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port = choose_port()
+    service = Service(
+        name="mcp",
+        command=(BRIDGE, "--http", "--host", HOST, "--port", str(port)),
+        environment={**os.environ, **bridge_environment(environment, folder)},
+        log=folder / "mcp.log",
+        healthy=lambda: answers(port, "/healthz"),
+        stage=0,
+    )
+    process = start_healthy(service)
+    try:
+        yield HttpBridge(f"http://{HOST}:{port}/mcp", process.pid, folder)
+    finally:
+        process.terminate()
+        process.wait(15)
+
+
+@contextmanager
+def connected(bridge: HttpBridge) -> Generator[RunningBridge]:
+    """A client of a bridge that listens."""
+    with start_blocking_portal() as portal:
+        client = Client(bridge.url)
+        with portal.wrap_async_context_manager(client):
+            yield RunningBridge(portal, client, bridge.folder, {}, bridge.pid)
+
+
 StartBridge = Callable[..., RunningBridge]

@@ -1,0 +1,60 @@
+"""The bridge over streamable HTTP: stateless, so that any replica answers any request."""
+
+from __future__ import annotations
+
+import uvicorn
+from mcp.server.transport_security import TransportSecuritySettings
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from imagequeue.settings import Settings
+from mcp_bridge.bridge import Bridge
+from mcp_bridge.server import make_server
+
+PATH = "/mcp"
+_OWN_NAMES = ("127.0.0.1", "localhost", "[::1]")
+_GRACE_SECONDS = 3
+"""From SIGTERM to the end. Jobs go on, and the same call finds them again."""
+
+
+def make_application(bridge: Bridge, settings: Settings) -> Starlette:
+    """The bridge as an ASGI application."""
+    server = make_server(bridge)
+
+    @server.custom_route("/healthz", methods=["GET"])
+    async def healthz(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
+        return JSONResponse({"status": "ok"})
+
+    return server.streamable_http_app(
+        streamable_http_path=PATH,
+        stateless_http=True,
+        # Inputs of up to 8 × 50 MB come as URLs or uploads, never through here.
+        max_request_body_size=settings.max_edit_body_bytes,
+        transport_security=security(settings),
+    )
+
+
+def security(settings: Settings) -> TransportSecuritySettings:
+    """Which Host and Origin headers are answered: a web page must not reach a bridge on its reader's machine."""
+    hosts = [part.strip() for part in (settings.mcp_allowed_hosts or "").split(",") if part.strip()]
+    origins = [part.strip() for part in (settings.mcp_allowed_origins or "").split(",") if part.strip()]
+    return TransportSecuritySettings(
+        enable_dns_rebinding_protection=True,
+        allowed_hosts=[*(f"{name}:*" for name in _OWN_NAMES), *hosts],
+        allowed_origins=[*(f"http://{name}:*" for name in _OWN_NAMES), *origins],
+    )
+
+
+async def serve(bridge: Bridge, settings: Settings) -> None:
+    """Serve until SIGTERM or Ctrl-C."""
+    config = uvicorn.Config(
+        make_application(bridge, settings),
+        host=settings.mcp_host,
+        port=settings.mcp_port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+        server_header=False,
+    )
+    await uvicorn.Server(config).serve()
