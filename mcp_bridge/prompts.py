@@ -10,7 +10,12 @@ from pydantic import Field
 
 def add_prompts(server: MCPServer[Any]) -> None:
     """Let `server` offer them."""
+    _add_photoreal(server)
+    _add_infographic(server)
+    _add_character(server)
 
+
+def _add_photoreal(server: MCPServer[Any]) -> None:
     @server.prompt(
         name="photoreal_image",
         title="Photoreal image",
@@ -29,6 +34,8 @@ def add_prompts(server: MCPServer[Any]) -> None:
             '"running", call wait_for_jobs.'
         )
 
+
+def _add_infographic(server: MCPServer[Any]) -> None:
     @server.prompt(
         name="infographic",
         title="Infographic with text",
@@ -47,6 +54,8 @@ def add_prompts(server: MCPServer[Any]) -> None:
             "end_edit_session."
         )
 
+
+def _add_character(server: MCPServer[Any]) -> None:
     @server.prompt(
         name="consistent_character",
         title="One character over several scenes",

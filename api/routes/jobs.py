@@ -100,6 +100,11 @@ def job_routes() -> APIBlueprint:
         {200: json_answer(JobView, "The job.", APPLIED | LATER)},
         problems=("invalid_request", "job_not_found", "store_unavailable"),
     )
+    _add_actions(routes)
+    return routes
+
+
+def _add_actions(routes: APIBlueprint) -> None:
     add_route(
         routes,
         "post",
@@ -119,4 +124,3 @@ def job_routes() -> APIBlueprint:
         {204: other_answer("Noted.", {})},
         problems=("invalid_request", "job_not_found", "store_unavailable"),
     )
-    return routes
