@@ -6,16 +6,20 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Final, Protocol
 
+from mcp.server.context import ServerRequestContext
 from mcp.server.mcpserver import Context
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from imagequeue.views import JobView
 from mcp_bridge.door import Door
 from mcp_bridge.local_files import LocalFiles, PathRefused, is_path
-from mcp_bridge.memory import SessionMemory
+from mcp_bridge.memory import Memory
 from mcp_bridge.output_folders import OutputDirRefused, OutputFolders
 from mcp_bridge.waiting import Enough, all_ended, wait
+
+TASKS: Final = "io.modelcontextprotocol/tasks"
 
 
 class Doors(Protocol):
@@ -36,7 +40,7 @@ class Local:
 
     files: LocalFiles
     folders: OutputFolders
-    memory: SessionMemory
+    memory: Memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,13 @@ class Bridge:
         return self.local.folders.folder(asked)
 
 
+def takes_tasks(context: ServerRequestContext[Any, Any]) -> bool:
+    """Whether the client declared that an answer may be a task."""
+    declared = context.session.client_capabilities
+    modern = context.protocol_version in MODERN_PROTOCOL_VERSIONS
+    return modern and declared is not None and TASKS in (declared.extensions or {})
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One call of a tool."""
@@ -69,12 +80,18 @@ class Call:
     bridge: Bridge
     door: Door
     tool: str
-    context: Context
+    context: Context | None  # None: nobody waits for it
     started: float
 
     async def report(self, message: str) -> None:
         """Tell the client how it goes, if it wants to know."""
-        await self.context.report_progress(time.monotonic() - self.started, message=message)
+        if self.context:
+            await self.context.report_progress(time.monotonic() - self.started, message=message)
+
+    @property
+    def waits(self) -> bool:
+        """Whether the client wants the answer to come with the images, and not a task to ask for them later."""
+        return self.context is not None and not takes_tasks(self.context.request_context)
 
     async def wait(self, job_ids: Sequence[str], enough: Enough = all_ended) -> tuple[JobView, ...]:
         """Wait for jobs as long as the client waits for this call."""

@@ -18,7 +18,7 @@ from mcp_bridge.bridge import Bridge, Local
 from mcp_bridge.doors import OneDoor, choose_door
 from mcp_bridge.http import serve
 from mcp_bridge.local_files import LocalFiles, default_roots
-from mcp_bridge.memory import SessionMemory
+from mcp_bridge.memory import Memory
 from mcp_bridge.output_folders import OutputFolders, default_folder
 from mcp_bridge.server import make_server
 
@@ -70,5 +70,5 @@ def this_machine(settings: Settings, base: Path) -> Local:
     return Local(
         files=LocalFiles(default_roots(base, output, settings.mcp_roots), base),
         folders=OutputFolders(base, output),
-        memory=SessionMemory(user_state_path("imagequeue") / "mcp-sessions"),
+        memory=Memory(user_state_path("imagequeue") / "mcp"),
     )

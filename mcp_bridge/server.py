@@ -8,6 +8,7 @@ from typing import Final
 from mcp_bridge.bridge import Bridge
 from mcp_bridge.prompts import add_prompts
 from mcp_bridge.resources import BridgeServer, add_resources
+from mcp_bridge.tasks import TasksExtension
 from mcp_bridge.tool import AnyTool, make_tool
 from mcp_bridge.tools.edit import EDIT_IMAGE
 from mcp_bridge.tools.generate import GENERATE_IMAGE
@@ -49,6 +50,7 @@ def make_server(bridge: Bridge) -> BridgeServer:
         version=version("imagequeue"),
         instructions=INSTRUCTIONS,
         tools=[make_tool(spec, bridge) for spec in TOOLS],
+        extensions=[TasksExtension(bridge)],
         log_level="WARNING",
     )
     add_resources(server, bridge)

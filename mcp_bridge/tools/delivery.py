@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import structlog
-from mcp.types import CallToolResult, TextContent
+from mcp.types import CallToolResult, ContentBlock, TextContent
 
 from imagequeue.errors import ImageQueueError
 from imagequeue.jobs import JobState
 from imagequeue.views import JobView
 from mcp_bridge.bridge import Call
 from mcp_bridge.door import Accepted
+from mcp_bridge.output_folders import OutputDirRefused
+from mcp_bridge.outputs import JobResult
 from mcp_bridge.problems import of_job
 from mcp_bridge.results import (
     REATTACHED,
@@ -35,20 +37,55 @@ async def deliver(call: Call, accepted: Accepted, folder: Path | None) -> CallTo
         ToolError: it made no images.
     """
     notes = (REATTACHED,) if accepted.reattached else ()
-    (job,) = await call.wait([accepted.job.id])
-    if job.state is not JobState.SUCCEEDED and job.state.terminal and job.error:
+    job = accepted.job
+    if call.bridge.local and folder:
+        call.bridge.local.memory.choose(job.id, folder)  # whoever hands the result over saves it there
+        if job.session_id and job.turn == 1:
+            call.bridge.local.memory.choose(job.session_id, folder)
+    if call.waits:
+        (job,) = await call.wait([job.id])
+    if job.state.terminal:
+        return await finish(call, job, notes)
+    result = structured(call, job, {}, notes)
+    return answer(narrowed(result), TextContent(text=f"{summary(result, job)}\n{next_step(result, call.tool)}"))
+
+
+async def finish(call: Call, job: JobView, notes: tuple[str, ...] = ()) -> CallToolResult:
+    """The images of a job that has ended, saved and shown; it counts as handed over then.
+
+    Raises:
+        ToolError: it made no images.
+    """
+    if job.state is not JobState.SUCCEEDED and job.error:
         await hand_over(call, job)
         raise of_job(job.id, job.error)
-    saved, failures = await save_images(call, job, folder)
-    result = structured(call, job, saved, (*notes, *failures))
-    text = summary(result, job)
-    if not job.state.terminal:
-        return answer(narrowed(result), TextContent(text=f"{text}\n{next_step(result, call.tool)}"))
+    result, blocks = await collect(call, job, share_of((job,)), notes)
+    return answer(narrowed(result), *blocks)
+
+
+async def collect(
+    call: Call, job: JobView, limit: int, notes: tuple[str, ...] = ()
+) -> tuple[JobResult, list[ContentBlock]]:
+    """What a job that has ended made: saved, and shown with at most `limit` bytes an image; it is handed over then."""
+    saved, failures = await save_images(call, job, folder_of(call, job))
     remember(call, job, saved)
-    blocks = await pictures(call, job, share_of((job,)))
+    result = structured(call, job, saved, (*notes, *failures))
+    blocks = [TextContent(text=summary(result, job)), *await pictures(call, job, limit)]
     if not failures:
         await hand_over(call, job)
-    return answer(narrowed(result), TextContent(text=text), *blocks)
+    return result, blocks
+
+
+def folder_of(call: Call, job: JobView) -> Path | None:
+    """Where the call that the job comes from wanted its images, else the session's folder, else the default."""
+    local = call.bridge.local
+    if local is None or not job.images:
+        return None
+    asked = local.memory.folder(job.id) or (local.memory.folder(job.session_id) if job.session_id else None)
+    try:
+        return call.bridge.folder(asked)
+    except OutputDirRefused:  # it was fine when it was chosen
+        return call.bridge.folder(None)
 
 
 async def hand_over(call: Call, job: JobView) -> None:
@@ -62,4 +99,4 @@ async def hand_over(call: Call, job: JobView) -> None:
 def remember(call: Call, job: JobView, saved: dict[int, Path]) -> None:
     """Note where a turn's image lies on this machine."""
     if call.bridge.local and job.session_id and saved:
-        call.bridge.local.memory.remember(job.session_id, job.id, saved[min(saved)])
+        call.bridge.local.memory.saved(job.session_id, job.id, saved[min(saved)])

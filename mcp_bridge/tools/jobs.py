@@ -12,11 +12,11 @@ from imagequeue.sizes import parse_size
 from imagequeue.views import JobView
 from mcp_bridge.bridge import Call
 from mcp_bridge.outputs import CancelResult, CostEstimate, JobResult, WaitResult
-from mcp_bridge.results import answer, next_step, pictures, save_images, share_of, status, structured, summary
+from mcp_bridge.results import answer, next_step, share_of, status, structured, summary
 from mcp_bridge.schemas import MAX_AWAITED, CancelJob, EstimateCost, WaitForJobs
 from mcp_bridge.tool import ToolSpec
 from mcp_bridge.tools.annotations import FETCHES, READS, STOPS
-from mcp_bridge.tools.delivery import hand_over, remember
+from mcp_bridge.tools.delivery import collect
 from mcp_bridge.waiting import all_ended, any_ended, dollars
 
 
@@ -40,16 +40,7 @@ async def _collected(call: Call, job: JobView, limit: int) -> tuple[JobResult, l
     if not job.state.terminal:
         result = structured(call, job, {}, ())
         return result, [TextContent(text=f"{summary(result, job)}\n{next_step(result, call.tool)}")]
-    local = call.bridge.local
-    asked = local.memory.folder(job.session_id) if local and job.session_id else None
-    folder = call.bridge.folder(asked) if job.images else None
-    saved, failures = await save_images(call, job, folder)
-    remember(call, job, saved)
-    result = structured(call, job, saved, tuple(failures))
-    blocks = [TextContent(text=summary(result, job)), *await pictures(call, job, limit)]
-    if not failures:
-        await hand_over(call, job)
-    return result, blocks
+    return await collect(call, job, limit)
 
 
 async def cancel_job(call: Call, arguments: CancelJob) -> CallToolResult:

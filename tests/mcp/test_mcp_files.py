@@ -10,10 +10,11 @@ from picture_kit import encoded
 
 from imagequeue.errors import InvalidInput
 from mcp_bridge.local_files import LocalFiles, PathRefused, default_roots, is_path
-from mcp_bridge.memory import SessionMemory
+from mcp_bridge.memory import Memory
 from mcp_bridge.output_folders import OutputDirRefused, OutputFolders, default_folder
 from mcp_bridge.previews import MAX_ANSWER_BYTES, MAX_IMAGE_BYTES, share, shrunk
 
+JOB = "job_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z"
 SESSION = "ses_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z"
 
 
@@ -103,14 +104,16 @@ def test_folders_are_made_and_projects_have_folders_of_their_own(project: Path) 
     assert default_folder(project, Path("pictures")) == project / "pictures"
 
 
-def test_a_session_is_remembered_until_its_file_is_gone(tmp_path: Path) -> None:
-    memory, image = SessionMemory(tmp_path / "memory"), tmp_path / "a.png"
+def test_places_are_remembered_until_their_files_are_gone(tmp_path: Path) -> None:
+    memory, image = Memory(tmp_path / "memory"), tmp_path / "a.png"
     image.write_bytes(b"x")
-    memory.remember(SESSION, "job_1", image)
-    assert (memory.folder(SESSION), memory.image_path(SESSION, "job_1")) == (str(tmp_path), str(image))
+    memory.saved(SESSION, JOB, image)
+    assert (memory.folder(SESSION), memory.image_path(SESSION, JOB)) == (str(tmp_path), str(image))
     assert memory.image_path(SESSION, "job_2") is None
     image.unlink()
-    assert memory.image_path(SESSION, "job_1") is None
+    assert memory.image_path(SESSION, JOB) is None
+    memory.choose(JOB, tmp_path / "art")
+    assert memory.folder(JOB) == str(tmp_path / "art")
     assert memory.folder("../../etc") is None
 
 

@@ -30,7 +30,8 @@ def test_a_call_that_takes_long_hands_back_the_job_and_what_to_call(
     waited = bridge.call("wait_for_jobs", job_ids=[handle["job_id"]])
     (job,) = waited["jobs"]
     assert (job["status"], waited["running"], len(waited.pictures)) == ("succeeded", [], 1)
-    assert Path(job["images"][0]["file_path"]).is_file()
+    path = Path(job["images"][0]["file_path"])
+    assert (path.parent, path.is_file()) == (bridge.project / "out", True), "where the first call wanted it"
     assert len(working_fleet.sandbox.calls(f"Slow {bridge.pid}")) == 1
 
 
