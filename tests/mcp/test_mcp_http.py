@@ -102,7 +102,7 @@ def test_any_replica_goes_on_with_what_another_one_began(
 
 def test_500_waiting_calls_cost_no_thread_and_no_connection_to_redis_each(fleet: Fleet, tmp_path: Path) -> None:
     """`fleet` has no worker, so every call waits until its time is over."""
-    environment = {**fleet.environment, "IMAGEQUEUE_MCP_WAIT_SECONDS": "12"}
+    environment = {**fleet.environment, "IMAGEQUEUE_MCP_WAIT_SECONDS": "5"}
     with running_http_bridge(tmp_path, environment) as bridge:
         before = connections(fleet)
         peak = asyncio.run(many_calls(bridge, fleet, before))
