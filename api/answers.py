@@ -7,7 +7,7 @@ from typing import Final
 from flask import Response
 from pydantic import BaseModel
 
-from api.context import the_queue
+from api.context import the_owner, the_queue
 from api.document import Answer, json_answer
 from api.parameters import PreferHeader, SubmitHeader
 from api.problems import RETRY_AFTER_SECONDS
@@ -36,7 +36,7 @@ def submitted_answer(submitted: Submitted, header: SubmitHeader) -> Response:
     """A job after the wait that the client prefers: 201 when it has ended, else 202; 200 for one that was there."""
     job = submitted.job
     if header.wait_seconds:
-        job = the_queue().wait(job.id, header.wait_seconds)
+        job = the_queue().wait(job.id, header.wait_seconds, owner=the_owner())
     response = job_answer(job, 200 if submitted.reattached else 201 if job.state.terminal else 202)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return with_applied(response, header)

@@ -6,7 +6,7 @@ from typing import Final, cast
 
 from flask import Flask, current_app, g
 
-from imagequeue.service import ImageQueue
+from imagequeue.service import LOCAL_OWNER, ImageQueue
 from imagequeue.settings import Settings
 
 _QUEUE: Final = "imagequeue.queue"
@@ -27,6 +27,11 @@ def the_queue() -> ImageQueue:
 def the_settings() -> Settings:
     """The settings of the current application."""
     return cast("Settings", current_app.extensions[_SETTINGS])
+
+
+def the_owner() -> str:
+    """Whose records the current request may see and make; everybody else's do not exist for it."""
+    return LOCAL_OWNER
 
 
 def request_id() -> str:

@@ -6,7 +6,7 @@ from flask import redirect
 from flask_openapi.blueprint import APIBlueprint
 from werkzeug.wrappers import Response
 
-from api.context import the_queue
+from api.context import the_owner, the_queue
 from api.document import add_route, make_blueprint, other_answer
 from api.parameters import ImagePath, ImageQuery
 
@@ -16,7 +16,7 @@ def get_image(path: ImagePath, query: ImageQuery) -> Response:
 
     Redirects to the object in S3. The redirect's target works for a limited time, this address for ever.
     """
-    return redirect(the_queue().image_url(path.job_id, path.index, query.variant), 302)
+    return redirect(the_queue().image_url(path.job_id, path.index, query.variant, owner=the_owner()), 302)
 
 
 def image_routes() -> APIBlueprint:

@@ -6,7 +6,7 @@ from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 
 from api.answers import APPLIED, LATER, job_answer, submitted_answer, submitted_answers, view_answer, with_applied
-from api.context import the_queue
+from api.context import the_owner, the_queue
 from api.document import add_route, json_answer, make_blueprint, other_answer
 from api.input_problems import SOURCE_PROBLEM_CODES
 from api.parameters import JobListQuery, JobPath, JobQuery, NoQuery, PreferHeader, SubmitHeader
@@ -24,8 +24,10 @@ def submit_job(query: NoQuery, header: SubmitHeader) -> Response:
     waits up to N seconds for the job to end.
     """
     request = parse_request(read_json_object(with_images=True))
-    submitted = the_queue().submit_once(request) if header.reattach else Submitted(the_queue().submit(request), False)
-    return submitted_answer(submitted, header)
+    queue, owner = the_queue(), the_owner()
+    if header.reattach:
+        return submitted_answer(queue.submit_once(request, owner=owner), header)
+    return submitted_answer(Submitted(queue.submit(request, owner=owner), False), header)
 
 
 def get_job(path: JobPath, query: JobQuery, header: PreferHeader) -> Response:
@@ -36,15 +38,20 @@ def get_job(path: JobPath, query: JobQuery, header: PreferHeader) -> Response:
     """
     queue = the_queue()
     if query.wait is not None:
-        return job_answer(queue.wait(path.job_id, query.wait), 200)
-    job = queue.wait(path.job_id, header.wait_seconds or 0)
+        return job_answer(queue.wait(path.job_id, query.wait, owner=the_owner()), 200)
+    job = queue.wait(path.job_id, header.wait_seconds or 0, owner=the_owner())
     return with_applied(job_answer(job, 200), header)
 
 
 def list_jobs(query: JobListQuery) -> Response:
     """List jobs, newest first."""
     page = the_queue().list(
-        state=query.state, job_type=query.type, session_id=query.session, cursor=query.cursor, limit=query.limit
+        state=query.state,
+        job_type=query.type,
+        session_id=query.session,
+        cursor=query.cursor,
+        limit=query.limit,
+        owner=the_owner(),
     )
     return view_answer(page, 200)
 
@@ -54,7 +61,7 @@ def cancel_job(path: JobPath, query: NoQuery) -> Response:
 
     A queued job is cancelled at once. A running one's worker is asked to stop; look at the job to see how it ended.
     """
-    job = the_queue().cancel(path.job_id)
+    job = the_queue().cancel(path.job_id, owner=the_owner())
     return job_answer(job, 200 if job.state is JobState.CANCELLED else 202)
 
 
@@ -64,7 +71,7 @@ def hand_over(path: JobPath, query: NoQuery) -> Response:
     For clients that submit with `Prefer: reattach`: an equal request from now on makes a new job. Repeating it changes
     nothing.
     """
-    the_queue().handed_over(path.job_id)
+    the_queue().handed_over(path.job_id, owner=the_owner())
     return Response(status=204)
 
 

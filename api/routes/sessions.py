@@ -8,13 +8,12 @@ from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 
 from api.answers import submitted_answer, submitted_answers, view_answer
-from api.context import the_queue
+from api.context import the_owner, the_queue
 from api.document import add_route, json_answer, make_blueprint
 from api.input_problems import SOURCE_PROBLEM_CODES
 from api.parameters import NoQuery, SessionListQuery, SessionPath, SubmitHeader
 from api.request_body import has_body, read_json_object
 from imagequeue.requests import ContinueSessionRequest, ForkSessionRequest, StartSessionRequest, parse_as
-from imagequeue.service import LOCAL_OWNER
 from imagequeue.session_views import SessionPage, SessionView
 from imagequeue.submission import Submitted
 
@@ -31,8 +30,8 @@ def start_session(query: NoQuery, header: SubmitHeader) -> Response:
     request = parse_as(StartSessionRequest, read_json_object(with_images=True))
     sessions = the_queue().sessions
     if header.reattach:
-        return submitted_answer(sessions.start_once(request, owner=LOCAL_OWNER), header)
-    return submitted_answer(Submitted(sessions.start(request, owner=LOCAL_OWNER), False), header)
+        return submitted_answer(sessions.start_once(request, owner=the_owner()), header)
+    return submitted_answer(Submitted(sessions.start(request, owner=the_owner()), False), header)
 
 
 def add_turn(path: SessionPath, query: NoQuery, header: SubmitHeader) -> Response:
@@ -44,19 +43,19 @@ def add_turn(path: SessionPath, query: NoQuery, header: SubmitHeader) -> Respons
     request = parse_as(ContinueSessionRequest, read_json_object())
     sessions = the_queue().sessions
     if header.reattach:
-        return submitted_answer(sessions.add_turn_once(path.session_id, request, owner=LOCAL_OWNER), header)
-    return submitted_answer(Submitted(sessions.add_turn(path.session_id, request, owner=LOCAL_OWNER), False), header)
+        return submitted_answer(sessions.add_turn_once(path.session_id, request, owner=the_owner()), header)
+    return submitted_answer(Submitted(sessions.add_turn(path.session_id, request, owner=the_owner()), False), header)
 
 
 def list_sessions(query: SessionListQuery) -> Response:
     """List sessions, newest first."""
-    page = the_queue().sessions.list(cursor=query.cursor, limit=query.limit, owner=LOCAL_OWNER)
+    page = the_queue().sessions.list(cursor=query.cursor, limit=query.limit, owner=the_owner())
     return view_answer(page, 200)
 
 
 def get_session(path: SessionPath, query: NoQuery) -> Response:
     """Look at a session with all its turns."""
-    return view_answer(the_queue().sessions.get(path.session_id, owner=LOCAL_OWNER), 200)
+    return view_answer(the_queue().sessions.get(path.session_id, owner=the_owner()), 200)
 
 
 def fork_session(path: SessionPath, query: NoQuery) -> Response:
@@ -65,7 +64,7 @@ def fork_session(path: SessionPath, query: NoQuery) -> Response:
     Nothing is spent before it gets a turn. Sessions that have ended or expired can be forked too.
     """
     request = parse_as(ForkSessionRequest, read_json_object() if has_body() else {})
-    forked = the_queue().sessions.fork(path.session_id, request.turn, owner=LOCAL_OWNER)
+    forked = the_queue().sessions.fork(path.session_id, request.turn, owner=the_owner())
     response = view_answer(forked, 201)
     response.headers["Location"] = f"/v1/sessions/{forked.id}"
     return response
@@ -76,7 +75,7 @@ def end_session(path: SessionPath, query: NoQuery) -> Response:
 
     Turns that wait are cancelled, a running one finishes, images stay. Ending it again changes nothing.
     """
-    return view_answer(the_queue().sessions.end(path.session_id, owner=LOCAL_OWNER), 200)
+    return view_answer(the_queue().sessions.end(path.session_id, owner=the_owner()), 200)
 
 
 def session_routes() -> APIBlueprint:
