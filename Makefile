@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+NODE := tests/mcp/node
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
@@ -22,8 +23,13 @@ $(VENV)/.installed-run: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing imagequeue and its development tools into $(VENV) (once, about a minute) …"
-	$(PIP) -e '.[local,dev]'
+	$(PIP) -e '.[local,flower,dev]'
 	@touch $@ $(VENV)/.installed-run
+
+$(NODE)/node_modules/.installed: $(NODE)/package.json $(NODE)/package-lock.json | $(VENV)/.installed-dev
+	@echo "Installing the MCP bridge's checkers into $(NODE) (once, about half a minute) …"
+	@$(BIN)/python tools/npm.py ci --prefix $(NODE) --loglevel=error && touch $@ \
+	  || echo "That failed (npm's registry has to be reachable): the tests that need them will fail, the others run." >&2
 
 demo: $(VENV)/.installed-run  ## start the stack on this machine, run one job of each kind, show the results
 	$(BIN)/python tools/demo.py
@@ -31,10 +37,10 @@ demo: $(VENV)/.installed-run  ## start the stack on this machine, run one job of
 up: $(VENV)/.installed-run  ## start everything on this machine until Ctrl-C
 	$(BIN)/imagequeue up
 
-test: $(VENV)/.installed-dev  ## all tests, on real Redis, S3, workers and HTTP
+test: $(VENV)/.installed-dev $(NODE)/node_modules/.installed  ## all tests, on real Redis, S3, workers and HTTP
 	$(BIN)/python -m pytest $(PYTEST)
 
-drills: $(VENV)/.installed-dev  ## three failures with figures: a killed worker, rate limits, an outage of S3
+drills: $(VENV)/.installed-dev  ## failures and load with figures: a killed worker, rate limits, an outage of S3, the MCP bridge
 	$(BIN)/python tests/chaos/drills.py
 
 check: $(VENV)/.installed-dev  ## format, lint, types, import rules, sizes
@@ -60,5 +66,5 @@ lock: | $(BIN)/python  ## resolve again and rewrite constraints.txt
 	$(BIN)/python tools/lock.py
 
 clean:  ## remove the environment and what builds and tests leave
-	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .import_linter_cache .coverage* demo-output
+	rm -rf $(VENV) $(NODE)/node_modules build *.egg-info .pytest_cache .ruff_cache .import_linter_cache .coverage* demo-output
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

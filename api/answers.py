@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from flask import Response
 from pydantic import BaseModel
 
-from api.context import the_owner, the_queue
+from api.context import the_caller, the_owner, the_queue
 from api.document import Answer, json_answer
+from api.idempotency import checked_idempotency_key, idempotency
 from api.parameters import PreferHeader, SubmitHeader
 from api.problems import RETRY_AFTER_SECONDS
+from api.quota import QUOTA_HEADERS, show_quota
 from imagequeue.jobs import Job
-from imagequeue.submission import Submitted
+from imagequeue.submission import Submitted, Terms
 from imagequeue.views import JobView
 
+BODY_PROBLEMS: Final = ("invalid_request", "malformed_json", "body_too_large", "unsupported_media_type")
+KEY_LIMIT_PROBLEMS: Final = ("budget_exceeded", "too_many_jobs_in_flight", "too_many_jobs_per_minute")
+SUBMIT_PROBLEMS: Final = (*BODY_PROBLEMS, "idempotency_key_reused", *KEY_LIMIT_PROBLEMS)
+"""What a submit may be refused for, whatever is submitted."""
 LATER: Final = {"Retry-After": "Seconds to pause before the next look; only while the job has not ended."}
 APPLIED: Final = {"Preference-Applied": "What of the preferences was honoured."}
 
@@ -32,6 +39,13 @@ def job_answer(job: Job, status: int) -> Response:
     return response
 
 
+def submit_terms(body: Mapping[str, object], header: SubmitHeader) -> Terms:
+    """On which terms the current request submits `body`."""
+    caller, key = the_caller(), header.idempotency_key
+    once = None if key is None else idempotency(checked_idempotency_key(key), body)
+    return Terms(owner=caller.owner, key_id=caller.key_id, idempotency=once, reattach=header.reattach)
+
+
 def submitted_answer(submitted: Submitted, header: SubmitHeader) -> Response:
     """A job after the wait that the client prefers: 201 when it has ended, else 202; 200 for one that was there."""
     job = submitted.job
@@ -39,6 +53,10 @@ def submitted_answer(submitted: Submitted, header: SubmitHeader) -> Response:
         job = the_queue().wait(job.id, header.wait_seconds, owner=the_owner())
     response = job_answer(job, 200 if submitted.reattached else 201 if job.state.terminal else 202)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
+    if submitted.replayed:
+        response.headers["Idempotent-Replayed"] = "true"
+    if submitted.quota:
+        show_quota(response, submitted.quota)
     return with_applied(response, header)
 
 
@@ -55,10 +73,12 @@ def with_applied(response: Response, header: PreferHeader) -> Response:
 def submitted_answers() -> dict[int, Answer]:
     """What the document says of `submitted_answer`."""
     place = {"Location": "Address of the job."}
+    replayed = {"Idempotent-Replayed": "`true`: the job is that of an earlier request with this Idempotency-Key."}
+    made = replayed | QUOTA_HEADERS
     return {
         200: json_answer(
             JobView, "The job of an equal request, as `Prefer: reattach` asks; none was made.", place | APPLIED | LATER
         ),
-        201: json_answer(JobView, "Submitted, and ended within the preferred wait.", place | APPLIED),
-        202: json_answer(JobView, "Submitted.", place | APPLIED | LATER),
+        201: json_answer(JobView, "Submitted, and ended within the preferred wait.", place | APPLIED | made),
+        202: json_answer(JobView, "Submitted.", place | APPLIED | LATER | made),
     }

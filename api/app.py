@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask_openapi.openapi import OpenAPI
 
+from api.auth import register_auth
 from api.context import attach
 from api.document import make_application
 from api.parameters import refuse_repeated_parameters
@@ -14,6 +15,7 @@ from api.routes.docs import register_docs
 from api.routes.health import health_routes
 from api.routes.images import image_routes
 from api.routes.jobs import job_routes
+from api.routes.keys import key_routes
 from api.routes.problems import problem_routes
 from api.routes.sessions import session_routes
 from api.routes.uploads import upload_routes
@@ -28,9 +30,10 @@ def create_app(queue: ImageQueue, settings: Settings) -> OpenAPI:
     attach(app, queue, settings)
     register_request_log(app)
     register_problems(app)
+    register_auth(app)
     refuse_repeated_parameters(app)
     drain_unread_bodies(app)
-    resources = (job_routes(), image_routes(), session_routes(), upload_routes())
+    resources = (job_routes(), image_routes(), session_routes(), upload_routes(), key_routes())
     for routes in (*resources, health_routes(), problem_routes()):
         app.register_api(routes)
     register_docs(app)

@@ -6,7 +6,8 @@ from typing import Final, cast
 
 from flask import Flask, current_app, g
 
-from imagequeue.service import LOCAL_OWNER, ImageQueue
+from imagequeue.api_keys import Caller
+from imagequeue.service import ImageQueue
 from imagequeue.settings import Settings
 
 _QUEUE: Final = "imagequeue.queue"
@@ -31,7 +32,12 @@ def the_settings() -> Settings:
 
 def the_owner() -> str:
     """Whose records the current request may see and make; everybody else's do not exist for it."""
-    return LOCAL_OWNER
+    return the_caller().owner
+
+
+def the_caller() -> Caller:
+    """Who asks, as authentication has found out."""
+    return cast("Caller", g.caller)
 
 
 def request_id() -> str:

@@ -17,6 +17,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from api.problems import PROBLEM_JSON, PROBLEM_TYPES, Problem
+from imagequeue.key_requests import KeyLimitsRequest, KeyRequest, RotateRequest
+from imagequeue.key_views import CallerView, IssuedKeyView, KeyList, KeyView
 from imagequeue.requests import (
     ContinueSessionRequest,
     EditRequest,
@@ -30,6 +32,12 @@ from imagequeue.views import JobPage, JobView
 
 OPENAPI_VERSION: Final = "3.1.0"
 _REF: Final = "#/components/schemas/{model}"
+AUTH_PROBLEMS: Final = ("unauthorized", "forbidden")
+"""Of every address under `/v1`."""
+_KEY_SCHEME: Final = "apiKey"
+_BEARER: Final = {"type": "http", "scheme": "bearer", "description": "`iq_…`, as `imagequeue keys` makes them."}
+_KEY_NEEDED: Final[list[dict[str, list[str]]]] = [{_KEY_SCHEME: []}, {}]
+"""The second one is for an installation where no key was ever made."""
 _REQUEST_ID_HEADER: Final = {"X-Request-Id": "Id of the request, as in the server's log; yours, if you sent one."}
 
 View = Callable[..., ResponseReturnValue]
@@ -63,6 +71,9 @@ _TAKEN: Final[tuple[type[BaseModel], ...]] = (
     ContinueSessionRequest,
     ForkSessionRequest,
     UploadRequest,
+    KeyRequest,
+    KeyLimitsRequest,
+    RotateRequest,
 )
 _SHOWN: Final[tuple[type[BaseModel], ...]] = (
     JobView,
@@ -71,6 +82,10 @@ _SHOWN: Final[tuple[type[BaseModel], ...]] = (
     SessionPage,
     UploadedImage,
     UploadTarget,
+    KeyView,
+    IssuedKeyView,
+    KeyList,
+    CallerView,
     Problem,
     Health,
     Readiness,
@@ -79,7 +94,8 @@ _SHOWN: Final[tuple[type[BaseModel], ...]] = (
 
 def make_application(import_name: str) -> OpenAPI:
     """An application without routes, whose `api_doc` becomes the OpenAPI document."""
-    document = {"openapi": OPENAPI_VERSION, "components": {"schemas": component_schemas()}}
+    components = {"schemas": component_schemas(), "securitySchemes": {_KEY_SCHEME: _BEARER}}
+    document = {"openapi": OPENAPI_VERSION, "components": components}
     return OpenAPI(
         import_name,
         info=Info(
@@ -123,8 +139,12 @@ def add_route(
         body_required: whether the address refuses a request without a body.
         other_bodies: schemas of the bodies that it takes instead, by media type.
     """
+    if blueprint.url_prefix:
+        problems = (*problems, *AUTH_PROBLEMS)
     responses = {**dict(answers), **_problem_answers(problems), "default": _problem_answer("An unexpected error.")}
     options: dict[str, Any] = {"responses": responses, "operation_id": view.__name__}
+    if blueprint.url_prefix:
+        options["security"] = _KEY_NEEDED
     if body is not None:
         schemas = {"application/json": _body_schema(body), **(other_bodies or {})}
         content = {media_type: {"schema": schema} for media_type, schema in schemas.items()}

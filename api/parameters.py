@@ -98,6 +98,14 @@ def _no_cursor(example: str) -> PydanticCustomError:
     return PydanticCustomError("cursor", "{rule}", {"rule": rule, "example": example})
 
 
+def _job_ids(value: str) -> str:
+    job_ids = value.split(",")
+    if len(job_ids) <= MAX_PAGE and all(map(is_job_id, job_ids)):
+        return value
+    rule = f"must be 1 to {MAX_PAGE} job ids, separated by commas"
+    raise PydanticCustomError("job_ids", "{rule}", {"rule": rule, "example": _EXAMPLE_ID})
+
+
 class NoQuery(Query):
     """The address takes no query parameters."""
 
@@ -130,6 +138,28 @@ class JobListQuery(Query):
         default=None, description="`next_cursor` of the page before.", examples=[_EXAMPLE_ID]
     )
     limit: int = Field(default=DEFAULT_PAGE, ge=1, le=MAX_PAGE, description="Jobs on a page.", examples=["20"])
+    ids: Annotated[str, AfterValidator(_job_ids)] | None = Field(
+        default=None,
+        description=f"Up to {MAX_PAGE} job ids, separated by commas: those of these jobs that there are, in this "
+        "order, on one page. Not to be combined with what chooses among all jobs.",
+        examples=[_EXAMPLE_ID],
+    )
+
+    @model_validator(mode="after")
+    def _ids_choose_alone(self) -> Self:
+        if self.ids is not None and self.model_fields_set != {"ids"}:
+            raise InvalidRequest(
+                [
+                    Violation(
+                        field=name,
+                        rule="must not be combined with ids, which name the jobs already",
+                        given=shown(str(getattr(self, name))),
+                        example=f"ids={_EXAMPLE_ID}",
+                    )
+                    for name in sorted(self.model_fields_set - {"ids"})
+                ]
+            )
+        return self
 
 
 class SessionListQuery(Query):
@@ -204,6 +234,15 @@ class SubmitHeader(PreferHeader):
         "it was), answer 200 with that job and make none; a day later at most it is forgotten. The answer names what "
         "was applied in Preference-Applied.",
         examples=["wait=30, reattach"],
+    )
+
+    idempotency_key: str | None = Field(
+        default=None,
+        alias="Idempotency-Key",
+        description="Up to 255 visible ASCII characters of your own choice, for example a UUID: the same request sent "
+        "again with it within 24 hours gets the job of the first time, with `Idempotent-Replayed: true`; another "
+        "request with it is refused.",
+        examples=["7b0c9a52-3f1e-4a6d-9c8b-2e5d7f1a0b34"],
     )
 
     @property

@@ -16,7 +16,16 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from api.context import request_id
 from api.input_problems import INPUT_PROBLEMS
-from imagequeue.errors import ImageQueueError, InvalidRequest, Unavailable, Violation
+from api.quota import show_quota
+from imagequeue.errors import (
+    ImageQueueError,
+    InvalidRequest,
+    LimitReached,
+    Misconfigured,
+    Unauthorized,
+    Unavailable,
+    Violation,
+)
 
 PROBLEM_JSON: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 2
@@ -54,6 +63,20 @@ _PROBLEM_TYPES: Final = (
         "A rule is broken: `errors` names each field with the rule, what was given and a value that passes. "
         "Nothing was stored or spent.",
     ),
+    ProblemType(
+        "unauthorized",
+        401,
+        "API key needed",
+        "Send a key that is good as `Authorization: Bearer iq_…`: see `imagequeue keys`.",
+    ),
+    ProblemType(
+        "budget_exceeded",
+        402,
+        "Budget used up",
+        "The job could cost more than the key may still spend; `detail` has the figures and when the budget starts "
+        "anew. Nothing was stored or spent.",
+    ),
+    ProblemType("forbidden", 403, "Not allowed", "The key lacks the scope that this address asks for."),
     ProblemType("not_found", 404, "Not found", "Nothing is at this address; /docs shows the ones there are."),
     ProblemType("job_not_found", 404, "No such job", "There is no job of this id; GET /v1/jobs lists yours."),
     ProblemType(
@@ -62,6 +85,7 @@ _PROBLEM_TYPES: Final = (
     ProblemType(
         "session_not_found", 404, "No such session", "There is no session of this id; GET /v1/sessions lists yours."
     ),
+    ProblemType("key_not_found", 404, "No such API key", "There is no API key of this id; GET /v1/keys lists them."),
     ProblemType(
         "method_not_allowed", 405, "Method not allowed", "The address takes other methods: the Allow header lists them."
     ),
@@ -89,8 +113,23 @@ _PROBLEM_TYPES: Final = (
         "Too many turns wait",
         "The session has as many turns in the queue as it may: add the next one when one of them has ended.",
     ),
+    ProblemType(
+        "idempotency_key_reused",
+        422,
+        "Idempotency-Key used before",
+        "It came with another request within 24 hours: use a new one for each request. Nothing was stored or spent.",
+    ),
+    ProblemType(
+        "too_many_jobs_in_flight", 429, "Too many jobs in flight", "The key has as many unfinished jobs as it may."
+    ),
+    ProblemType(
+        "too_many_jobs_per_minute", 429, "Too many jobs a minute", "Send the job again after Retry-After seconds."
+    ),
     *(ProblemType(*row) for row in INPUT_PROBLEMS),
     INTERNAL_ERROR,
+    ProblemType(
+        "misconfigured", 500, "Wrong setting", "Whoever runs the server has to set what `detail` names, and restart it."
+    ),
     ProblemType(
         "store_unavailable", 503, "Redis does not answer", "Ask again after Retry-After seconds; no job is lost."
     ),
@@ -159,10 +198,16 @@ def _on_our_error(error: ImageQueueError) -> Response:
         detail = f"{error.violations[0]}" + (f" (and {more} more: see errors)" if more else "")
         return problem_response(kind, detail, error.violations)
     response = problem_response(kind, str(error))
-    if isinstance(error, Unavailable):
+    if isinstance(error, Unavailable | Misconfigured):
         _log.warning("part_unavailable", code=error.code, error=str(error))
     if kind.status in _PASSING:
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    if isinstance(error, LimitReached) and error.retry_after_seconds:
+        response.headers["Retry-After"] = str(error.retry_after_seconds)
+    if isinstance(error, LimitReached) and error.quota:
+        show_quota(response, error.quota)
+    if isinstance(error, Unauthorized):
+        response.headers["WWW-Authenticate"] = 'Bearer realm="imagequeue"'
     return response
 
 

@@ -31,12 +31,18 @@ def main() -> None:
     """Serve until SIGTERM.
 
     Raises:
-        Misconfigured: a setting is bad, or Redis would evict records.
+        Misconfigured: a setting is bad, Redis would evict records, or strangers could spend money.
         StoreUnavailable: Redis does not answer.
     """
     settings = load_settings()
     configure_logging(settings)
-    open_queue(settings).close()  # what is wrong shows here, once, and not in each process
+    queue = open_queue(settings)  # what is wrong shows here, once, and not in each process
+    try:
+        if settings.first_key_file:
+            queue.keys.ensure_first(settings.first_key_file)
+        queue.keys.refuse_strangers(settings.api_host)
+    finally:
+        queue.close()
     ApiServer(settings).run()
 
 

@@ -26,7 +26,7 @@ def measure() -> Comparison:
         def ours(number: int) -> float:
             request = {"prompt": f"idle {number}", "size": SIZE, "quality": "low", "output_format": "jpeg"}
             started = time.perf_counter()
-            job = queue.wait(queue.submit(parse_request(request)).id, 60)
+            job = queue.wait(queue.submit(parse_request(request)).job.id, 60)
             assert job.images
             return (time.perf_counter() - started) * 1000
 

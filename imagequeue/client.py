@@ -19,6 +19,7 @@ import httpx2
 from imagequeue.api_answers import ApiProblem, ApiUnreachable, Readiness, StoredInput, not_served, parsed, problem
 from imagequeue.api_connection import FIRST_PAUSE_SECONDS, ApiConnection
 from imagequeue.jobs import JobState, JobType
+from imagequeue.key_client import KeyClient
 from imagequeue.requests import ContinueSessionRequest, EditRequest, GenerateRequest, StartSessionRequest
 from imagequeue.saving import DamagedDownload, move_to_free_name, plain_name, saved_already
 from imagequeue.session_views import SessionPage, SessionView
@@ -70,6 +71,7 @@ class Client:
             transport=transport,
         )
         self.base_url = self._api.base_url
+        self.keys = KeyClient(self._api)
 
     def __enter__(self) -> Self:
         """Return the client itself."""

@@ -6,7 +6,13 @@ ImageQueueError
 ├── NotFound
 │   ├── JobNotFound           job_not_found
 │   ├── ImageNotFound         image_not_found
-│   └── SessionNotFound       session_not_found
+│   ├── SessionNotFound       session_not_found
+│   └── KeyNotFound           key_not_found
+├── Unauthorized              unauthorized             no API key, or none that is good
+├── Forbidden                 forbidden                the API key may not do this
+├── LimitReached              too_many_jobs_…          the API key has as many jobs as it may
+│   └── BudgetExceeded        budget_exceeded          the API key may not spend this much
+├── IdempotencyKeyReused      idempotency_key_reused   the same key came with another request
 ├── SessionClosed             session_ended, session_expired   it takes no more turns
 ├── SessionFull               session_full             too many turns of it wait
 ├── JobFinished               job_finished             a finished job cannot be changed
@@ -50,6 +56,15 @@ class Violation:
     def __str__(self) -> str:
         """`size: both edges must be multiples of 16; given '1000x1000', for example '1024x1024'`."""
         return f"{self.field}: {self.rule}; given {self.given}, for example {self.example}"
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What is left of a limit of jobs a minute: how many may come now, and in how many seconds one more than that."""
+
+    limit: int
+    remaining: int
+    more_in_seconds: int
 
 
 class InvalidRequest(ImageQueueError):
@@ -133,6 +148,63 @@ class SessionNotFound(NotFound):
 
     def __init__(self, session_id: str) -> None:
         super().__init__(f"No session {session_id!r}. Ids start with 'ses_'; GET /v1/sessions lists yours.")
+
+
+class KeyNotFound(NotFound):
+    """No API key has this id."""
+
+    code = "key_not_found"
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"No API key {key_id!r} that is not revoked. Ids start with 'key_'; GET /v1/keys lists them.")
+
+
+class Unauthorized(ImageQueueError):
+    """Who asks is not known."""
+
+    code = "unauthorized"
+
+
+class Forbidden(ImageQueueError):
+    """The API key may not do this."""
+
+    code = "forbidden"
+
+
+class LimitReached(ImageQueueError):
+    """An API key may not have one more job now; nothing was stored or spent.
+
+    `retry_after_seconds` is None when nobody can tell when it may. `quota`: of the jobs a minute, if that is the limit.
+    """
+
+    retryable = True
+
+    def __init__(
+        self, code: str, message: str, *, retry_after_seconds: int | None = None, quota: Quota | None = None
+    ) -> None:
+        self.code = code
+        self.retry_after_seconds = retry_after_seconds
+        self.quota = quota
+        super().__init__(message)
+
+
+class BudgetExceeded(LimitReached):
+    """The job could cost more than its API key may still spend today, or this month."""
+
+    def __init__(self, message: str, *, retry_after_seconds: int) -> None:
+        super().__init__("budget_exceeded", message, retry_after_seconds=retry_after_seconds)
+
+
+class IdempotencyKeyReused(ImageQueueError):
+    """The same Idempotency-Key came with another request within a day."""
+
+    code = "idempotency_key_reused"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Idempotency-Key: it came with another request within the last 24 hours. "
+            "Use a new key for each request; send the same request to get its job again."
+        )
 
 
 class SessionClosed(ImageQueueError):

@@ -157,6 +157,7 @@ class Job(Frozen):
     on_unknown_outcome: Literal["retry", "fail"]
     estimate: PriceEstimate
     created_at: int
+    key_id: str | None = None  # the API key that pays; None: submitted without one
     session_id: str | None = None
     turn: int | None = None  # 1, 2, … in the order of submit; never given twice
     started_at: int | None = None
@@ -181,6 +182,13 @@ class Job(Frozen):
         )
 
 
+class Idempotency(Frozen):
+    """What an Idempotency-Key stands for: hexadecimal sha256 of the key, and of the request that came with it."""
+
+    key: str
+    fingerprint: str
+
+
 class NewJob(Frozen):
     """A validated, priced job that is not stored yet."""
 
@@ -190,6 +198,8 @@ class NewJob(Frozen):
     lane: Lane
     model: str
     on_unknown_outcome: Literal["retry", "fail"]
+    key_id: str | None = None
+    idempotency: Idempotency | None = None
     session_id: str | None = None
 
     @property

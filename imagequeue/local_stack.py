@@ -26,11 +26,13 @@ class LocalStack:
     """A running and healthy stack, as its state file tells it."""
 
     api_url: str
+    mcp_url: str  # of the MCP bridge, its path included
     redis_url: str
     s3_endpoint: str
     bucket: str
     openai_base_url: str
     sandbox: bool  # images are painted, not bought
+    key_file: str  # holds the first API key, for this user only
     pid: int  # of the supervisor, the process that `imagequeue up` is
 
 

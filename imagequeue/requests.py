@@ -154,15 +154,24 @@ def violations(error: ValidationError, model: type[BaseModel]) -> list[Violation
 
 
 def _violation(problem: ErrorDetails, model: type[BaseModel]) -> Violation:
-    location = [str(part) for part in problem["loc"]]
-    field = location[0] if location else "body"
+    path, field, model = _place([str(part) for part in problem["loc"]], model)
     context = problem.get("ctx", {})
     example = context.get("example", _example(model, field))
     given = "nothing" if problem["type"] == "missing" else shown(problem["input"])
     rule = _rule(problem)
     if problem["type"] == "extra_forbidden":
         rule, example = "is not a field of this request", ", ".join(model.model_fields)
-    return Violation(field=shown(field), rule=rule, given=given, example=str(example))
+    return Violation(field=shown(path), rule=rule, given=given, example=str(example))
+
+
+def _place(location: list[str], model: type[BaseModel]) -> tuple[str, str, type[BaseModel]]:
+    """The field's path for people, its name, and the model that it is a field of: `model`, or one within it."""
+    name = location[0] if location else "body"
+    within = model.model_fields[name].annotation if name in model.model_fields else None
+    if len(location) > 1 and isinstance(within, type) and issubclass(within, BaseModel):
+        path, field, owner = _place(location[1:], within)
+        return f"{name}.{path}", field, owner
+    return name, name, model
 
 
 def _rule(problem: ErrorDetails) -> str:

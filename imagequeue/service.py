@@ -12,15 +12,18 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, Literal
 
+from imagequeue.api_keys import LOCAL_OWNER
 from imagequeue.errors import ImageNotFound, ImageQueueError, JobNotFound
 from imagequeue.inputs import InputStore
 from imagequeue.jobs import Image, Job, JobState, JobType, Lane, NewJob, is_job_id
+from imagequeue.key_service import KeyService
 from imagequeue.objects import ObjectStore
 from imagequeue.queue import Dispatcher, make_celery
 from imagequeue.requests import EditRequest, JobRequest
 from imagequeue.session_service import SessionService
 from imagequeue.settings import Settings
 from imagequeue.sources import Sources
+from imagequeue.store.api_keys import KeyStore
 from imagequeue.store.connection import RedisClient, connect, refuse_eviction
 from imagequeue.store.deliveries import DeliveryStore
 from imagequeue.store.fleet import FleetStore
@@ -29,12 +32,10 @@ from imagequeue.store.jobs import JobStore
 from imagequeue.store.keys import Keys
 from imagequeue.store.limiter import LimiterStore
 from imagequeue.store.sessions import SessionStore
-from imagequeue.submission import Submission, Submitted
+from imagequeue.submission import LOCAL_TERMS, Submission, Submitted, Terms
 from imagequeue.views import JobPage, JobView, job_view
 from imagequeue.waiting import ChangeReader, Listener
 
-LOCAL_OWNER: Final = "local"
-"""Owner of everything as long as there are no API keys."""
 PREVIEW_MIME_TYPE: Final = "image/webp"
 _REREAD_SECONDS: Final = 5.0
 """A waiter looks at the record this often even if nothing wakes it: a net, not the mechanism."""
@@ -65,6 +66,7 @@ class ImageQueue:
         sources: Sources,
         sessions: SessionService,
         submission: Submission,
+        keys: KeyService,
         connections: Sequence[RedisClient],
     ) -> None:
         self._settings = settings
@@ -78,21 +80,19 @@ class ImageQueue:
         self.inputs = inputs
         self.sessions = sessions
         self._submission = submission
+        self.keys = keys
         self._connections = connections
         self._stopping = False
 
-    def submit(self, request: JobRequest, *, owner: str = LOCAL_OWNER, lane: Lane = "interactive") -> Job:
+    def submit(self, request: JobRequest, terms: Terms = LOCAL_TERMS, lane: Lane = "interactive") -> Submitted:
         """Store a validated request as a queued job and tell the workers.
 
         Raises:
             InvalidInput: an image cannot be used.
+            IdempotencyKeyReused, LimitReached: see Submission.submit.
             StoreUnavailable: nothing was stored, or the answer was lost; nothing is spent before a worker has it.
         """
-        return self._submission.submit(self._new_job(request, owner, lane))
-
-    def submit_once(self, request: JobRequest, *, owner: str = LOCAL_OWNER) -> Submitted:
-        """Like `submit`, but an equal call whose result was not handed over (see `handed_over`) gives its job again."""
-        return self._submission.submit_once(self._new_job(request, owner, "interactive"))
+        return self._submission.submit(terms, lambda: (self._new_job(request, terms, lane), None))
 
     def handed_over(self, job_id: str, *, owner: str = LOCAL_OWNER) -> None:
         """Note that a job's result has reached whoever asked for it: the same call from now on is a new one.
@@ -116,7 +116,12 @@ class ImageQueue:
 
     def view(self, job: Job) -> JobView:
         """The job as clients see it, with its place in the queue."""
-        return job_view(job, self._store.position(job), self._limiter.state())
+        return self._views([job])[0]
+
+    def look(self, job_ids: Sequence[str], *, owner: str = LOCAL_OWNER) -> tuple[JobView, ...]:
+        """Those of the jobs that the owner has, in the order of the ids: three round trips to Redis for them all."""
+        jobs = self._store.get_many([job_id for job_id in job_ids if is_job_id(job_id)])
+        return self._views([job for job in jobs if job.owner == owner])
 
     def wait(self, job_id: str, seconds: float, *, owner: str = LOCAL_OWNER) -> Job:
         """Return the job once it has ended, or as it is after `seconds` (the setting caps them) or `stop_waiting`."""
@@ -161,9 +166,8 @@ class ImageQueue:
         among = None if session_id is None else self.sessions.turn_job_ids(session_id, owner=owner)
         wanted = JobFilter(owner, state, job_type, among)
         ids = list(islice(newest_job_ids(self._store, wanted, cursor, limit + 1), limit + 1))
-        limiter = self._limiter.state()
-        jobs = [job_view(job, self._store.position(job), limiter) for job in self._store.get_many(ids[:limit])]
-        return JobPage(jobs=tuple(jobs), next_cursor=ids[limit - 1] if len(ids) > limit else None)
+        jobs = self._views(self._store.get_many(ids[:limit]))
+        return JobPage(jobs=jobs, next_cursor=ids[limit - 1] if len(ids) > limit else None)
 
     def cancel(self, job_id: str, *, owner: str = LOCAL_OWNER) -> Job:
         """Cancel a queued job at once, or ask for a running one; the answer's state tells which.
@@ -242,16 +246,22 @@ class ImageQueue:
         for connection in self._connections:
             connection.close()
 
-    def _new_job(self, request: JobRequest, owner: str, lane: Lane) -> NewJob:
+    def _new_job(self, request: JobRequest, terms: Terms, lane: Lane) -> NewJob:
         if isinstance(request, EditRequest):
-            request = self._sources.resolve(request, owner)
+            request = self._sources.resolve(request, terms.owner)
         return NewJob(
             request=request,
-            owner=owner,
+            owner=terms.owner,
+            key_id=terms.key_id,
+            idempotency=terms.idempotency,
             lane=lane,
             model=self._settings.model,
             on_unknown_outcome=request.on_unknown_outcome or self._settings.on_unknown_outcome,
         )
+
+    def _views(self, jobs: Sequence[Job]) -> tuple[JobView, ...]:
+        places, limiter = self._store.positions(jobs), self._limiter.state()
+        return tuple(job_view(job, places[job.id], limiter) for job in jobs)
 
     def _image(self, job_id: str, index: int, owner: str) -> Image:
         job = self.get(job_id, owner=owner)
@@ -319,5 +329,6 @@ def open_queue(settings: Settings) -> ImageQueue:
         sources=sources,
         sessions=SessionService(settings, store, SessionStore(client, keys), limiter, submission, sources),
         submission=submission,
+        keys=KeyService(settings, KeyStore(client, keys)),
         connections=(client, reading),
     )

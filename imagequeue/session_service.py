@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from imagequeue.errors import ImageNotFound, SessionNotFound
-from imagequeue.jobs import Job, JobState, NewJob
+from imagequeue.jobs import JobState, NewJob
 from imagequeue.requests import ContinueSessionRequest, StartSessionRequest, TurnRequest
 from imagequeue.session_views import SessionPage, SessionSummary, SessionView, session_summary, session_view
 from imagequeue.sessions import NewSession, Session, SessionSubmit, session_image
@@ -15,7 +15,7 @@ from imagequeue.sources import Sources
 from imagequeue.store.jobs import JobStore
 from imagequeue.store.limiter import LimiterStore
 from imagequeue.store.sessions import SessionStore
-from imagequeue.submission import Submission, Submitted
+from imagequeue.submission import Draft, Submission, Submitted, Terms
 
 DEFAULT_FORMAT: Final = "png"
 
@@ -39,29 +39,21 @@ class SessionService:
         self._submission = submission
         self._sources = sources
 
-    def start(self, request: StartSessionRequest, *, owner: str) -> Job:
+    def start(self, request: StartSessionRequest, terms: Terms) -> Submitted:
         """Start a session with its first turn; the job carries the session's id.
 
         Raises:
             InvalidInput: an image cannot be used.
         """
-        return self._submission.submit(*self._first_turn(request, owner))
+        return self._submission.submit(terms, lambda: self._first_turn(request, terms))
 
-    def start_once(self, request: StartSessionRequest, *, owner: str) -> Submitted:
-        """Like `start`, but an equal call whose result was not handed over gives its turn again."""
-        return self._submission.submit_once(*self._first_turn(request, owner))
-
-    def add_turn(self, session_id: str, request: ContinueSessionRequest, *, owner: str) -> Job:
+    def add_turn(self, session_id: str, request: ContinueSessionRequest, terms: Terms) -> Submitted:
         """Add a turn; it runs when all turns before it have ended.
 
         Raises:
             SessionNotFound, SessionClosed, SessionFull: the session takes no turn.
         """
-        return self._submission.submit(*self._next_turn(session_id, request, owner))
-
-    def add_turn_once(self, session_id: str, request: ContinueSessionRequest, *, owner: str) -> Submitted:
-        """Like `add_turn`, but an equal call whose result was not handed over gives its turn again."""
-        return self._submission.submit_once(*self._next_turn(session_id, request, owner))
+        return self._submission.submit(terms, lambda: self._next_turn(session_id, request, terms))
 
     def get(self, session_id: str, *, owner: str) -> SessionView:
         """The session with all its turns.
@@ -113,20 +105,22 @@ class SessionService:
         )
         return self._view(self._sessions.fork(new))
 
-    def _first_turn(self, request: StartSessionRequest, owner: str) -> tuple[NewJob, SessionSubmit]:
-        turn = TurnRequest(**self._sources.resolve(request, owner).model_dump())
-        new = NewSession(owner=owner, output_format=turn.output_format or DEFAULT_FORMAT)
-        return self._new_job(turn, owner, new.id), SessionSubmit("start", fields=new.fields)
+    def _first_turn(self, request: StartSessionRequest, terms: Terms) -> Draft:
+        turn = TurnRequest(**self._sources.resolve(request, terms.owner).model_dump())
+        new = NewSession(owner=terms.owner, output_format=turn.output_format or DEFAULT_FORMAT)
+        return self._new_job(turn, terms, new.id), SessionSubmit("start", fields=new.fields)
 
-    def _next_turn(self, session_id: str, request: ContinueSessionRequest, owner: str) -> tuple[NewJob, SessionSubmit]:
-        self._owned(session_id, owner)
+    def _next_turn(self, session_id: str, request: ContinueSessionRequest, terms: Terms) -> Draft:
+        self._owned(session_id, terms.owner)
         joins = SessionSubmit("continue", self._settings.session_idle_ms, self._settings.max_waiting_turns)
-        return self._new_job(TurnRequest(**request.model_dump()), owner, session_id), joins
+        return self._new_job(TurnRequest(**request.model_dump()), terms, session_id), joins
 
-    def _new_job(self, request: TurnRequest, owner: str, session_id: str) -> NewJob:
+    def _new_job(self, request: TurnRequest, terms: Terms, session_id: str) -> NewJob:
         return NewJob(
             request=request,
-            owner=owner,
+            owner=terms.owner,
+            key_id=terms.key_id,
+            idempotency=terms.idempotency,
             lane="interactive",
             model=self._settings.model,
             on_unknown_outcome=request.on_unknown_outcome or self._settings.on_unknown_outcome,

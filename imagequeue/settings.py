@@ -155,6 +155,16 @@ class Settings(BaseSettings):
         default=30, description="Longest time, in seconds, that fetching an input image from a URL may take."
     )
 
+    key_pepper: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        description="Long random text that API keys are hashed with, the same for every process; needed for keys.",
+    )
+    first_key_file: Path | None = Field(
+        default=None,
+        description="File for a first API key with all rights, made when the API starts and there was never a key.",
+    )
+
     api_host: str = Field(default="127.0.0.1", description="Address the API listens on.")
     api_port: int = Field(default=8080, ge=1, le=65535, description="Port the API listens on.")
     api_processes: int = Field(default=2, ge=1, le=64, description="API processes.")

@@ -2,22 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
-from imagequeue.errors import ImageQueueError, Unavailable
-from imagequeue.jobs import Job, JobState, NewJob
+from imagequeue.api_keys import LOCAL_OWNER
+from imagequeue.errors import ImageQueueError, Quota, Unavailable
+from imagequeue.jobs import Idempotency, Job, JobState, NewJob
 from imagequeue.queue import Dispatcher
 from imagequeue.sessions import SessionSubmit
 from imagequeue.store.deliveries import DeliveryStore
-from imagequeue.store.jobs import JobStore
+from imagequeue.store.jobs import JobStore, Stored
+
+Draft = tuple[NewJob, SessionSubmit | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Who submits, and what an equal submit before means.
+
+    With `reattach`, an equal call of the same owner whose result nobody has got yet gives its job again.
+    """
+
+    owner: str = LOCAL_OWNER
+    key_id: str | None = None
+    idempotency: Idempotency | None = None
+    reattach: bool = False
+
+
+LOCAL_TERMS: Final = Terms()
 
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """A call's job. `reattached`: it was there, made by the same call, whose result nobody has got yet."""
+    """A submit's job. `reattached`, `replayed`: it was there, made by the same call, or under the same key.
+
+    `quota`: what is left of the API key's jobs a minute, if those are limited and this was one.
+    """
 
     job: Job
-    reattached: bool
+    reattached: bool = False
+    replayed: bool = False
+    quota: Quota | None = None
 
 
 class Submission:
@@ -28,37 +54,56 @@ class Submission:
         self._deliveries = deliveries
         self._dispatcher = dispatcher
 
-    def submit(self, new: NewJob, joins: SessionSubmit | None = None) -> Job:
-        """Store a job; repeating it with the same id changes nothing.
+    def submit(self, terms: Terms, draft: Callable[[], Draft]) -> Submitted:
+        """Store a job, unless the terms lead to one that is there.
+
+        Args:
+            terms: who submits, and how.
+            draft: makes the job; it may fetch images, so it is not called for what an idempotency key has made before.
 
         Raises:
             SessionNotFound, SessionClosed, SessionFull: the session takes no turn.
+            IdempotencyKeyReused: the idempotency key came with another request.
+            LimitReached: the API key may not have one more job now.
         """
-        job = self._jobs.submit(new, joins)
-        if self._jobs.position(job) is not None:  # a session's turns behind the first are sent when it is their turn
-            self._dispatcher.dispatch(job.id, job.lane)
-        return job
-
-    def submit_once(self, new: NewJob, joins: SessionSubmit | None = None) -> Submitted:
-        """Store a job unless the same owner's equal call has one that was not handed over; then give that one.
-
-        What was cancelled is not given again: somebody wanted it stopped.
-
-        Raises:
-            SessionNotFound, SessionClosed, SessionFull: the session takes no turn.
-        """
-        while True:
-            job_id = self._deliveries.claim(new)
-            try:
-                job = self.submit(new.model_copy(update={"id": job_id}), joins)
-            except ImageQueueError as error:
-                if not isinstance(error, Unavailable):  # a refusal; otherwise the job may be there
-                    self._deliveries.handed_over(new, job_id)
-                raise
-            if job_id == new.id or job.state is not JobState.CANCELLED:
-                return Submitted(job, reattached=job_id != new.id)
-            self._deliveries.handed_over(new, job_id)
+        if terms.idempotency:
+            before = self._jobs.idempotent(terms.owner, terms.idempotency)
+            if before:
+                return Submitted(before, replayed=True)
+        new, joins = draft()
+        if terms.reattach:
+            return self._submit_once(new, joins)
+        stored = self._store(new, joins)
+        return Submitted(stored.job, replayed=stored.job.id != new.id, quota=stored.quota)
 
     def handed_over(self, job: Job) -> None:
         """The job's result has reached whoever asked for it: the same call from now on is a new one."""
         self._deliveries.handed_over(job, job.id)
+
+    def _submit_once(self, new: NewJob, joins: SessionSubmit | None) -> Submitted:
+        """Store a job unless the same owner's equal call has one that was not handed over; then give that one.
+
+        What was cancelled is not given again: somebody wanted it stopped.
+        """
+        while True:
+            job_id = self._deliveries.claim(new)
+            try:
+                stored = self._store(new.model_copy(update={"id": job_id}), joins)
+            except ImageQueueError as error:
+                if not isinstance(error, Unavailable):  # a refusal; otherwise the job may be there
+                    self._deliveries.handed_over(new, job_id)
+                raise
+            job = stored.job
+            if job.id != job_id:  # by the idempotency key: no job will ever have that id
+                self._deliveries.handed_over(new, job_id)
+                return Submitted(job, replayed=True)
+            if job_id == new.id or job.state is not JobState.CANCELLED:
+                return Submitted(job, reattached=job_id != new.id, quota=stored.quota)
+            self._deliveries.handed_over(new, job_id)
+
+    def _store(self, new: NewJob, joins: SessionSubmit | None) -> Stored:
+        stored = self._jobs.store(new, joins)
+        # A session's turns behind the first are sent when it is their turn.
+        if self._jobs.position(stored.job) is not None:
+            self._dispatcher.dispatch(stored.job.id, stored.job.lane)
+        return stored

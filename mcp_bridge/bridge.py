@@ -14,6 +14,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from imagequeue.views import JobView
 from mcp_bridge.door import Door
+from mcp_bridge.facts import Facts
 from mcp_bridge.local_files import LocalFiles, PathRefused, is_path
 from mcp_bridge.memory import Memory
 from mcp_bridge.output_folders import OutputDirRefused, OutputFolders
@@ -48,7 +49,7 @@ class Bridge:
     """What all calls share. `local` None: the client is elsewhere, so paths mean nothing."""
 
     doors: Doors
-    wait_seconds: float
+    facts: Facts
     local: Local | None
 
     def folder(self, asked: str | None) -> Path | None:
@@ -95,7 +96,7 @@ class Call:
 
     async def wait(self, job_ids: Sequence[str], enough: Enough = all_ended) -> tuple[JobView, ...]:
         """Wait for jobs as long as the client waits for this call."""
-        left = self.bridge.wait_seconds - (time.monotonic() - self.started)
+        left = self.bridge.facts.wait_seconds - (time.monotonic() - self.started)
         return await wait(self.door, job_ids, max(0.0, left), self.report, enough)
 
     async def source(self, given: str, field: str) -> str:
@@ -108,7 +109,8 @@ class Call:
             return given
         if self.bridge.local is None:
             raise PathRefused(
-                f"{field}: this bridge is reached over HTTP and reads no files; give an http(s):// URL, a small "
-                "data: URL, or job:<job_id>/<index> for an image made here."
+                f"{field}: this bridge is reached over HTTP and reads no files. Send the file to POST "
+                f"{self.door.url('/v1/uploads')} of the REST API and give the upload:<sha256> that it answers; or give "
+                "an http(s):// URL, a data: URL, or job:<job_id>/<index> for an image made here."
             )
         return await self.door.upload(self.bridge.local.files.find(given, field), field)

@@ -11,14 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-from imagequeue.jobs import Job
+from imagequeue.api_keys import Caller
 from imagequeue.requests import ContinueSessionRequest, JobRequest, StartSessionRequest
-from imagequeue.service import LOCAL_OWNER, ImageQueue
+from imagequeue.service import ImageQueue
 from imagequeue.session_views import SessionPage, SessionView
-from imagequeue.submission import Submitted
+from imagequeue.submission import Submitted, Terms
 from imagequeue.views import JobView
 from imagequeue.waiting import Listener
 from mcp_bridge.door import Accepted, Variant
+from mcp_bridge.looks import Looks
 
 THREADS: Final = 16
 """That talk to Redis and S3, whatever the number of calls: a look at a job takes them about a millisecond."""
@@ -26,12 +27,14 @@ Result = TypeVar("Result")
 
 
 class DirectDoor:
-    """Blocking calls run in a bounded pool of threads; who waits for a job holds neither a thread nor a connection."""
+    """Blocking calls run in the pool of threads; who waits for a job holds neither a thread nor a connection."""
 
-    def __init__(self, queue: ImageQueue, owner: str = LOCAL_OWNER) -> None:
+    def __init__(self, queue: ImageQueue, pool: ThreadPoolExecutor, caller: Caller) -> None:
         self._queue = queue
-        self._owner = owner
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="mcp-door")
+        self._pool = pool
+        self._owner = caller.owner
+        self._terms = Terms(caller.owner, caller.key_id, reattach=True)
+        self._looks = Looks(lambda job_ids: self._run(lambda: queue.look(job_ids, owner=caller.owner)))
 
     def url(self, path: str) -> str:
         """See Door."""
@@ -39,15 +42,15 @@ class DirectDoor:
 
     async def submit(self, request: JobRequest) -> Accepted:
         """See Door."""
-        return await self._accepted(lambda: self._queue.submit_once(request, owner=self._owner))
+        return await self._accepted(lambda: self._queue.submit(request, self._terms))
 
     async def start_session(self, request: StartSessionRequest) -> Accepted:
         """See Door."""
-        return await self._accepted(lambda: self._queue.sessions.start_once(request, owner=self._owner))
+        return await self._accepted(lambda: self._queue.sessions.start(request, self._terms))
 
     async def add_turn(self, session_id: str, request: ContinueSessionRequest) -> Accepted:
         """See Door."""
-        return await self._accepted(lambda: self._queue.sessions.add_turn_once(session_id, request, owner=self._owner))
+        return await self._accepted(lambda: self._queue.sessions.add_turn(session_id, request, self._terms))
 
     async def handed_over(self, job_id: str) -> None:
         """See Door."""
@@ -55,7 +58,7 @@ class DirectDoor:
 
     async def job(self, job_id: str) -> JobView:
         """See Door."""
-        return await self._run(lambda: self._look(job_id))
+        return (await self._looks.look([job_id]))[0]
 
     async def watch(self, job_ids: Sequence[str], seconds: float, every: float) -> AsyncGenerator[tuple[JobView, ...]]:
         """See Door."""
@@ -65,13 +68,13 @@ class DirectDoor:
             loop.call_soon_threadsafe(changed.set)
 
         deadline = time.monotonic() + seconds
-        await self._run(lambda: self._check(job_ids, wake))
+        await self._run(lambda: self._start_reader(job_ids[0], wake))
         with ExitStack() as listening:
             for job_id in job_ids:
                 listening.enter_context(self._queue.listening(job_id, wake))
             while True:
                 changed.clear()
-                jobs = await self._run(lambda: tuple(self._look(job_id) for job_id in job_ids))
+                jobs = await self._looks.look(job_ids)
                 yield jobs
                 remaining = deadline - time.monotonic()
                 if remaining <= 0 or all(job.state.terminal for job in jobs):
@@ -111,27 +114,14 @@ class DirectDoor:
         """See Door."""
         await self._run(lambda: self._queue.save_image(job_id, index, path, owner=self._owner))
 
-    async def close(self) -> None:
-        """See Door."""
-        await self._run(self._queue.close)
-        self._pool.shutdown(wait=False)
-
     async def _accepted(self, submit: Callable[[], Submitted]) -> Accepted:
         submitted = await self._run(submit)
         return Accepted(await self._run(partial(self._queue.view, submitted.job)), submitted.reattached)
 
-    def _look(self, job_id: str) -> JobView:
-        return self._queue.view(self._own(job_id))
-
-    def _own(self, job_id: str) -> Job:
-        return self._queue.get(job_id, owner=self._owner)
-
-    def _check(self, job_ids: Sequence[str], wake: Listener) -> None:
-        """Refuse what is not this owner's; and start the reader of changes here: its first look asks Redis."""
-        for job_id in job_ids:
-            self._own(job_id)
-            with self._queue.listening(job_id, wake):
-                pass
+    def _start_reader(self, job_id: str, wake: Listener) -> None:
+        """The reader of changes asks Redis where to start: not in the loop that serves everybody."""
+        with self._queue.listening(job_id, wake):
+            pass
 
     async def _run(self, call: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._pool, call)

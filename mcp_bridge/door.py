@@ -50,7 +50,7 @@ class Door(Protocol):
         ...
 
     def watch(self, job_ids: Sequence[str], seconds: float, every: float) -> AsyncGenerator[tuple[JobView, ...]]:
-        """Yield the jobs at once, at changes, at least `every` seconds, and when `seconds` are over; then end.
+        """Yield the jobs at once, when one ends, every `every` seconds, and when `seconds` are over; then end.
 
         It ends, too, when all jobs have ended. To be closed when it is left early.
         """
@@ -86,8 +86,4 @@ class Door(Protocol):
 
     async def save(self, job_id: str, index: int, path: Path) -> None:
         """Write an original to a file, piece by piece."""
-        ...
-
-    async def close(self) -> None:
-        """Close the connections."""
         ...

@@ -68,8 +68,8 @@ class LocalFiles:
         if not any(real.is_relative_to(root) for root in self._roots) or SECRET_NAMES.intersection(real.parts):
             allowed = ", ".join(str(root) for root in self._roots)
             raise PathRefused(
-                f"{field}: {shown(source)} lies outside the folders that images are read from: {allowed}. "
-                "The user can add folders with IMAGEQUEUE_MCP_ROOTS."
+                f"{field}: {shown(source)} lies outside the folders that images are read from: {allowed}. Copy it into "
+                "one of them, or give a URL; the user can add folders with IMAGEQUEUE_MCP_ROOTS."
             )
         if not real.is_file():
             found = "is not a file" if real.exists() else "does not exist"

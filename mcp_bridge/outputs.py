@@ -119,7 +119,7 @@ class SessionInfo(Output):
     session_id: str
     state: Literal["active", "ended", "expired"] = Field(description="Only an active session takes turns.")
     created_at: str = Field(description="UTC, ISO 8601.")
-    updated_at: str = Field(description="UTC, ISO 8601; an idle session expires a day after it, by default.")
+    updated_at: str = Field(description="UTC, ISO 8601; its idle time counts from here.")
     turns: int = Field(description="Turns added, whatever became of them.")
     turn: int = Field(description="The last turn that succeeded; 0 before the first.")
     turns_waiting: int = Field(description="Turns that wait or run.")

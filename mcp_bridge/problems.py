@@ -26,8 +26,8 @@ _AWAY: Final = "Nothing is lost: call again in some seconds. The same call gets 
 _CORRECT: Final = "Correct the argument and call again. Nothing was spent."
 _NEXT: Final = {
     "invalid_request": _CORRECT,
-    "path_refused": "Copy the file into an allowed folder, or give a URL. Nothing was spent.",
-    "output_dir_refused": "Name another folder, or leave output_dir out. Nothing was spent.",
+    "path_refused": "Bring the image in one of these ways and call again. Nothing was spent.",
+    "output_dir_refused": "Leave output_dir out, or name a folder that is allowed. Nothing was spent.",
     "job_not_found": "Use the job_id of an earlier result, letter by letter.",
     "session_not_found": "Call list_edit_sessions to see those there are, or start_edit_session for a new one.",
     "session_ended": _FORK,
@@ -45,6 +45,11 @@ _NEXT: Final = {
     "worker_lost": "Try a smaller size once; if that fails too, tell the operator.",
     "previous_turn_failed": "Call continue_edit_session again: it goes on from the session's last good image.",
     "cancelled": "Call the tool again if the image is wanted after all.",
+    "unauthorized": "Tell the user: the API key (IMAGEQUEUE_API_KEY, or the client's own header) is missing or bad.",
+    "forbidden": "Tell the user: the API key needs the scopes submit and read.",
+    "budget_exceeded": "Choose a lower quality or a smaller size, or tell the user. Nothing was spent.",
+    "too_many_jobs_in_flight": "Call wait_for_jobs with the job_ids of earlier results, then call again.",
+    "too_many_jobs_per_minute": "Call again when it says so. Nothing was spent.",
     "misconfigured": "Tell the user: only whoever runs the server can mend this.",
 }
 

@@ -8,22 +8,27 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from pydantic import BaseModel
 
 from imagequeue.api_answers import ApiProblem, StoredInput, parsed
 from imagequeue.api_connection import FIRST_PAUSE_SECONDS
+from imagequeue.api_keys import Scope
 from imagequeue.errors import JobNotFound, SessionNotFound
 from imagequeue.jobs import is_job_id
+from imagequeue.key_views import CallerView
 from imagequeue.requests import ContinueSessionRequest, JobRequest, StartSessionRequest
 from imagequeue.session_views import SessionPage, SessionView
 from imagequeue.sessions import is_session_id
-from imagequeue.views import JobView
+from imagequeue.views import JobPage, JobView
 from mcp_bridge.door import Accepted, Variant
+from mcp_bridge.looks import Looks
 from mcp_bridge.remote_connection import RemoteConnection
 
 _REATTACH = "reattach"
+_LONGEST_WAIT_SECONDS: Final = 90.0
+"""Of one request: what the API takes by default, and less than proxies do."""
 Answer = TypeVar("Answer", bound=BaseModel)
 
 
@@ -32,10 +37,15 @@ class RemoteDoor:
 
     def __init__(self, api: RemoteConnection) -> None:
         self._api = api
+        self._looks = Looks(self._read)
 
     def url(self, path: str) -> str:
         """See Door."""
         return f"{self._api.base_url}{path}"
+
+    async def scopes(self) -> frozenset[Scope]:
+        """What the key of this door may do. Asked once: who lists the tools does not wait for an API that is away."""
+        return frozenset(parsed(CallerView, await self._api.send("GET", "/v1/keys/current")).scopes)
 
     async def submit(self, request: JobRequest) -> Accepted:
         """See Door."""
@@ -60,20 +70,23 @@ class RemoteDoor:
     async def watch(self, job_ids: Sequence[str], seconds: float, every: float) -> AsyncGenerator[tuple[JobView, ...]]:
         """See Door."""
         deadline = time.monotonic() + seconds
-        jobs = dict(zip(job_ids, await self._look(job_ids, 0), strict=True))
-        while True:
-            yield tuple(jobs.values())
-            running = [job_id for job_id, job in jobs.items() if not job.state.terminal]
-            remaining = deadline - time.monotonic()
-            if remaining <= 0 or not running:
-                return
-            asked_at = time.monotonic()
-            jobs |= await self._first_ended(running, min(every, remaining))
-            if time.monotonic() - asked_at < FIRST_PAUSE_SECONDS and not any(
-                jobs[job_id].state.terminal for job_id in running
-            ):
-                # A server that is told to stop answers at once: do not ask it a thousand times.
-                await asyncio.sleep(FIRST_PAUSE_SECONDS)
+        jobs = {job.id: job for job in await self._looks.look(job_ids)}
+        running = [job.id for job in jobs.values() if not job.state.terminal]
+        waits = {asyncio.create_task(self._end_of(job_id, deadline)) for job_id in running}
+        try:
+            while True:
+                yield tuple(jobs[job_id] for job_id in job_ids)
+                remaining = deadline - time.monotonic()
+                if remaining <= 0 or not waits:
+                    return
+                done, waits = await asyncio.wait(
+                    waits, timeout=min(every, remaining), return_when=asyncio.FIRST_COMPLETED
+                )
+                news = [task.result() for task in done] or await self._looks.look(running)
+                jobs |= {job.id: job for job in news}
+        finally:
+            for task in waits:
+                task.cancel()
 
     async def cancel(self, job_id: str) -> JobView:
         """See Door."""
@@ -116,10 +129,6 @@ class RemoteDoor:
         source = f"{_job_path(job_id)}/images/{index}"
         await self._api.patiently(lambda: self._api.save(source, path))
 
-    async def close(self) -> None:
-        """See Door."""
-        await self._api.close()
-
     async def _accepted(self, path: str, body: Mapping[str, object]) -> Accepted:
         response = await self._api.patiently(lambda: self._api.send("POST", path, body=body, prefer=_REATTACH))
         return Accepted(parsed(JobView, response), reattached=response.status_code == HTTPStatus.OK)
@@ -127,18 +136,21 @@ class RemoteDoor:
     async def _get(self, model: type[Answer], path: str, params: Mapping[str, str] | None = None) -> Answer:
         return parsed(model, await self._api.patiently(lambda: self._api.send("GET", path, params=params)))
 
-    async def _look(self, job_ids: Sequence[str], seconds: float) -> list[JobView]:
-        return list(await asyncio.gather(*(self._wait_for(job_id, seconds) for job_id in job_ids)))
+    async def _read(self, job_ids: Sequence[str]) -> Sequence[JobView]:
+        there_may_be = ",".join(filter(is_job_id, job_ids))
+        return (await self._get(JobPage, "/v1/jobs", {"ids": there_may_be})).jobs if there_may_be else ()
 
-    async def _first_ended(self, job_ids: Sequence[str], seconds: float) -> dict[str, JobView]:
-        """The jobs that were looked at by the time that the first has ended, or after `seconds`."""
-        waits = {asyncio.create_task(self._wait_for(job_id, seconds)): job_id for job_id in job_ids}
-        try:
-            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            return {waits[task]: task.result() for task in done}
-        finally:
-            for task in waits:
-                task.cancel()
+    async def _end_of(self, job_id: str, deadline: float) -> JobView:
+        """The job once it has ended, or as it is at the deadline."""
+        while True:
+            asked_at = time.monotonic()
+            seconds = min(max(0.0, deadline - asked_at), _LONGEST_WAIT_SECONDS)
+            job = await self._wait_for(job_id, seconds)
+            if job.state.terminal or time.monotonic() >= deadline:
+                return job
+            if time.monotonic() - asked_at < FIRST_PAUSE_SECONDS:
+                # A server that is told to stop answers at once: do not ask it a thousand times.
+                await asyncio.sleep(FIRST_PAUSE_SECONDS)
 
     async def _wait_for(self, job_id: str, seconds: float) -> JobView:
         path, params = _job_path(job_id), {"wait": f"{math.ceil(seconds * 1000) / 1000:g}"}

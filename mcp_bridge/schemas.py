@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, Any, Final, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
@@ -22,6 +24,7 @@ from imagequeue.request_fields import (
     Size,
     User,
 )
+from mcp_bridge.facts import Facts
 
 MAX_AWAITED: Final = 20
 """Jobs that one call may wait for: what they hand over has to fit into one answer."""
@@ -35,8 +38,8 @@ Images = Annotated[
         max_length=MAX_INPUTS,
         description="Input images. Each entry can be: an absolute file path, a relative path (resolved from CWD), a "
         "file:// URL, an http(s):// URL, or a data:image/...;base64,... URL. PNG/WEBP/JPG, up to 50MB each. Also "
-        "job:<job_id>/<index> for an image made here, which needs no upload. 1–8 entries; the mask applies to the "
-        "first.",
+        "job:<job_id>/<index> for an image made here, and upload:<sha256> of the REST API. 1–8 entries; the mask "
+        "applies to the first.",
         examples=[["photos/room.jpg"]],
     ),
 ]
@@ -63,7 +66,7 @@ SessionId = Annotated[
     str,
     Field(
         max_length=200,
-        description="The session id returned by start_edit_session.",
+        description="The session id returned by start_edit_session or fork_edit_session.",
         examples=["ses_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z"],
     ),
 ]
@@ -232,9 +235,43 @@ class InputSchema(GenerateJsonSchema):
         return False
 
 
-def input_schema(model: type[Input]) -> dict[str, Any]:
-    """The JSON schema that the tool publishes."""
+def input_schema(model: type[Input], facts: Facts) -> dict[str, Any]:
+    """The JSON schema that the tool publishes, in words that hold for this bridge."""
+    schema = _schema(model)
+    for name, words in ({} if facts.local else _over_http(facts)).items():
+        if name in schema.get("properties", {}):
+            schema["properties"][name] |= words
+    return schema
+
+
+@cache
+def types_of(model: type[Input]) -> Mapping[str, str | None]:
+    """The JSON type of each parameter."""
+    properties = cast("dict[str, dict[str, Any]]", _schema(model).get("properties", {}))
+    return {name: value.get("type") for name, value in properties.items()}
+
+
+def _schema(model: type[Input]) -> dict[str, Any]:
     schema = model.model_json_schema(schema_generator=InputSchema)
     for noise in ("title", "description"):
         schema.pop(noise, None)
     return schema
+
+
+def _over_http(facts: Facts) -> dict[str, dict[str, Any]]:
+    """What is different where the client's files are out of reach."""
+    return {
+        "images": {
+            "description": "Input images, 1–8. Each entry can be: an http(s):// URL, upload:<sha256> as POST "
+            "/v1/uploads of the REST API answers when it is sent a file, job:<job_id>/<index> for an image made here, "
+            f"or a data:image/...;base64,... URL (at most {facts.data_mb} MB a call). Paths are refused: this "
+            "server does not see your files. PNG/WEBP/JPG, up to 50MB each. The mask applies to the first.",
+            "examples": [["https://example.com/room.jpg"]],
+        },
+        "mask": {"examples": ["https://example.com/room-mask.png"]},
+        "output_dir": {
+            "description": "Not available here: this server is reached over HTTP and writes no files, so any value is "
+            "refused. Take the images from the links in the answer.",
+            "examples": [],
+        },
+    }

@@ -20,8 +20,9 @@ from pydantic import BaseModel, PrivateAttr, ValidationError
 from imagequeue.errors import ImageQueueError, InvalidRequest
 from imagequeue.requests import violations
 from mcp_bridge.bridge import Bridge, Call
+from mcp_bridge.facts import Facts
 from mcp_bridge.problems import of_error, refusal, unknown_arguments
-from mcp_bridge.schemas import Input, input_schema
+from mcp_bridge.schemas import Input, input_schema, types_of
 
 _FROM_TEXT: Final = ("array", "integer")
 """Types that some clients send as JSON in a string."""
@@ -35,7 +36,7 @@ class ToolSpec(Generic[Arguments]):
 
     name: str
     title: str
-    description: str
+    description: Callable[[Facts], str]
     inputs: type[Arguments]
     output: type[BaseModel]
     annotations: ToolAnnotations
@@ -86,8 +87,8 @@ def read_arguments(spec: ToolSpec[Arguments], given: Mapping[str, Any]) -> Argum
     unknown = unknown_arguments(spec.name, given, spec.inputs.model_fields)
     if unknown:
         raise unknown
-    properties = cast("dict[str, dict[str, Any]]", input_schema(spec.inputs).get("properties", {}))
-    told = {name: _from_text(value, properties[name]) for name, value in given.items() if value is not None}
+    types = types_of(spec.inputs)
+    told = {name: _from_text(value, types[name]) for name, value in given.items() if value is not None}
     try:
         return spec.inputs.model_validate(told)
     except ValidationError as error:
@@ -100,8 +101,8 @@ def make_tool(spec: AnyTool, bridge: Bridge) -> BridgeTool:
         fn=spec.handle,
         name=spec.name,
         title=spec.title,
-        description=spec.description,
-        parameters=input_schema(spec.inputs),
+        description=spec.description(bridge.facts),
+        parameters=input_schema(spec.inputs, bridge.facts),
         fn_metadata=FuncMetadata(arg_model=ArgModelBase, output_model=spec.output),
         is_async=True,
         context_kwarg=None,
@@ -111,8 +112,8 @@ def make_tool(spec: AnyTool, bridge: Bridge) -> BridgeTool:
     return tool
 
 
-def _from_text(value: object, schema: Mapping[str, Any]) -> object:
-    if not isinstance(value, str) or schema.get("type") not in _FROM_TEXT:
+def _from_text(value: object, kind: str | None) -> object:
+    if not isinstance(value, str) or kind not in _FROM_TEXT:
         return value
     try:
         parsed = json.loads(value)

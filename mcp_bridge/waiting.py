@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing
+import asyncio
+import math
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from typing import Final
 
 from imagequeue.jobs import JobState
 from imagequeue.views import JobView
 from mcp_bridge.door import Door
 
-PROGRESS_EVERY_SECONDS: Final = 2.5
-"""Clients that were promised progress every 3 s restart their clocks at each."""
+LOOK_EVERY_SECONDS: Final = 2.5
+REPEAT_AFTER_SECONDS: Final = 2.75
+"""Of silence. Clients are promised progress every 3 s, and some give up without it."""
 Report = Callable[[str], Awaitable[None]]
 Enough = Callable[[Sequence[JobView]], bool]
 
@@ -30,13 +34,37 @@ async def wait(
     door: Door, job_ids: Sequence[str], seconds: float, report: Report, enough: Enough = all_ended
 ) -> tuple[JobView, ...]:
     """The jobs once they are `enough`, or as they are after `seconds`. A caller that goes away leaves them running."""
-    async with aclosing(door.watch(job_ids, seconds, PROGRESS_EVERY_SECONDS)) as looks:
+    async with aclosing(door.watch(job_ids, seconds, LOOK_EVERY_SECONDS)) as looks, _telling(report) as tell:
         jobs: tuple[JobView, ...] = ()
         async for jobs in looks:
             if enough(jobs):
                 break
-            await report(progress(jobs))
+            await tell(progress(jobs))
         return jobs
+
+
+@asynccontextmanager
+async def _telling(report: Report) -> AsyncGenerator[Report]:
+    """A report that is repeated until there is news: a look may take long, or fail for a while."""
+    words, due = "", math.inf
+
+    async def tell(news: str) -> None:
+        nonlocal words, due
+        words, due = news, time.monotonic() + REPEAT_AFTER_SECONDS
+        await report(news)
+
+    async def repeat() -> None:
+        while True:
+            await asyncio.sleep(min(due - time.monotonic(), REPEAT_AFTER_SECONDS))
+            if time.monotonic() >= due:
+                await tell(words)
+
+    repeating = asyncio.create_task(repeat())
+    try:
+        yield tell
+    finally:
+        repeating.cancel()
+        await asyncio.gather(repeating, return_exceptions=True)
 
 
 def progress(jobs: Sequence[JobView]) -> str:

@@ -5,12 +5,11 @@ It always uses the sandbox, so it costs nothing even where OPENAI_API_KEY is set
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,15 +19,17 @@ IMAGEQUEUE = str(Path(sys.executable).with_name("imagequeue"))
 OUTPUT = Path("demo-output")
 START_SECONDS = 60
 STOP_SECONDS = 20
-PAID = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "IMAGEQUEUE_API_URL", "IMAGEQUEUE_API_KEY")
+Environment = Mapping[str, str]
+NOT_PASSED = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "IMAGEQUEUE_API_URL", "IMAGEQUEUE_API_KEY")
 
 
 @contextmanager
-def stack(data: Path) -> Generator[str]:
-    """Run `imagequeue up` on a data folder of its own; gives the API's address."""
-    environment = {name: value for name, value in os.environ.items() if name not in PAID}
+def stack(data: Path) -> Generator[dict[str, str]]:
+    """Run `imagequeue up` on a data folder of its own; gives the environment in which commands find it, and its key."""
+    plain = {name: value for name, value in os.environ.items() if name not in NOT_PASSED}
+    environment = plain | {"IMAGEQUEUE_DATA_DIR": str(data)}
     ready = data / "ready.json"
-    command = [IMAGEQUEUE, "up", "--data", str(data), "--ready-file", str(ready)]
+    command = [IMAGEQUEUE, "up", "--ready-file", str(ready)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout
@@ -38,43 +39,44 @@ def stack(data: Path) -> Generator[str]:
                     break
             if not ready.exists():
                 sys.exit("The stack did not start: see the lines above.")
-            yield json.loads(ready.read_text())["api_url"]
+            yield environment
         finally:
             process.terminate()
             process.communicate(timeout=STOP_SECONDS)
 
 
-def run(api_url: str, *arguments: str) -> None:
+def run(environment: Environment, *arguments: str) -> None:
     """Show a command, run it, stop the demo when it fails."""
-    _start(api_url, arguments, stdout=None)
+    _start(environment, arguments, stdout=None)
 
 
-def ask(api_url: str, *arguments: str) -> str:
+def ask(environment: Environment, *arguments: str) -> str:
     """The same, and give the one line that it prints."""
-    answer = _start(api_url, arguments, stdout=subprocess.PIPE).stdout.strip()
+    answer = _start(environment, arguments, stdout=subprocess.PIPE).stdout.strip()
     print(answer, flush=True)
     return answer
 
 
-def _start(api_url: str, arguments: tuple[str, ...], stdout: int | None) -> subprocess.CompletedProcess[str]:
+def _start(
+    environment: Environment, arguments: tuple[str, ...], stdout: int | None
+) -> subprocess.CompletedProcess[str]:
     shown = " ".join(f'"{argument}"' if " " in argument else argument for argument in arguments)
     print(f"\n$ imagequeue {shown}", flush=True)
-    environment = {**os.environ, "IMAGEQUEUE_API_URL": api_url}
     return subprocess.run([IMAGEQUEUE, *arguments], env=environment, stdout=stdout, text=True, check=True)
 
 
-def generate(api_url: str) -> Path:
+def generate(environment: Environment) -> Path:
     """Two images from a text; gives the first."""
     look = ("--size", "1536x1024", "--quality", "medium", "--n", "2", "--format", "webp")
     run(
-        api_url,
+        environment,
         *("generate", "A lighthouse at dawn over a calm sea"),
         *(*look, "--prefix", "lighthouse", "-o", str(OUTPUT)),
     )
     return max(OUTPUT.glob("lighthouse-*-0.webp"), key=lambda file: file.stat().st_mtime)
 
 
-def edit(api_url: str, picture: Path) -> None:
+def edit(environment: Environment, picture: Path) -> None:
     """Change what lies within an ellipse."""
     mask = OUTPUT / "mask.png"
     with Image.open(picture) as image:
@@ -84,28 +86,28 @@ def edit(api_url: str, picture: Path) -> None:
     ImageDraw.Draw(marked).ellipse(ellipse, fill=(0, 0, 0, 0))
     marked.save(mask)
     run(
-        api_url,
+        environment,
         *("edit", "A red sailing boat", str(picture), "--mask", str(mask)),
         *("--quality", "medium", "--prefix", "boat", "-o", str(OUTPUT)),
     )
 
 
-def edit_in_turns(api_url: str, picture: Path) -> None:
+def edit_in_turns(environment: Environment, picture: Path) -> None:
     """Three turns, the second and third enqueued at once."""
-    session = ask(api_url, "session", "start", "Make it night", str(picture), "--quality", "medium", "--no-wait")
-    run(api_url, "session", "continue", session, "Add a full moon", "--quality", "medium", "--no-wait")
-    run(api_url, "session", "continue", session, "Let fog rise from the sea", "--prefix", "fog", "-o", str(OUTPUT))
+    session = ask(environment, "session", "start", "Make it night", str(picture), "--quality", "medium", "--no-wait")
+    run(environment, "session", "continue", session, "Add a full moon", "--quality", "medium", "--no-wait")
+    run(environment, "session", "continue", session, "Let fog rise from the sea", "--prefix", "fog", "-o", str(OUTPUT))
     for sheet in ("session.html", "session.png"):
-        run(api_url, "session", "show", session, "--sheet", str(OUTPUT / sheet))
+        run(environment, "session", "show", session, "--sheet", str(OUTPUT / sheet))
 
 
 def main() -> None:
     """One job of each kind, then what is there to see."""
-    with tempfile.TemporaryDirectory(prefix="imagequeue-demo-") as data, stack(Path(data)) as api_url:
-        picture = generate(api_url)
-        edit(api_url, picture)
-        edit_in_turns(api_url, picture)
-        run(api_url, "jobs", "list")
+    with tempfile.TemporaryDirectory(prefix="imagequeue-demo-") as data, stack(Path(data)) as environment:
+        picture = generate(environment)
+        edit(environment, picture)
+        edit_in_turns(environment, picture)
+        run(environment, "jobs", "list")
     print(f"\nThe images are in {OUTPUT.resolve()}; the stack has stopped. Start your own with: make up")
 
 

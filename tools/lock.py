@@ -17,7 +17,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.json")
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed"]
-        subprocess.run([*command, "--report", str(report), ".[local,dev]"], check=True)
+        subprocess.run([*command, "--report", str(report), ".[local,flower,dev]"], check=True)
         installs = json.loads(report.read_text())["install"]
     packages = sorted(
         (re.sub(r"[-_.]+", "-", item["metadata"]["name"]).lower(), item["metadata"]["version"]) for item in installs

@@ -5,7 +5,17 @@ from __future__ import annotations
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 
-from api.answers import APPLIED, LATER, job_answer, submitted_answer, submitted_answers, view_answer, with_applied
+from api.answers import (
+    APPLIED,
+    LATER,
+    SUBMIT_PROBLEMS,
+    job_answer,
+    submit_terms,
+    submitted_answer,
+    submitted_answers,
+    view_answer,
+    with_applied,
+)
 from api.context import the_owner, the_queue
 from api.document import add_route, json_answer, make_blueprint, other_answer
 from api.input_problems import SOURCE_PROBLEM_CODES
@@ -13,7 +23,6 @@ from api.parameters import JobListQuery, JobPath, JobQuery, NoQuery, PreferHeade
 from api.request_body import read_json_object
 from imagequeue.jobs import JobState
 from imagequeue.requests import EditRequest, GenerateRequest, parse_request
-from imagequeue.submission import Submitted
 from imagequeue.views import JobPage, JobView
 
 
@@ -23,11 +32,9 @@ def submit_job(query: NoQuery, header: SubmitHeader) -> Response:
     It is stored before the answer comes; its images are made in the background. With `Prefer: wait=N` the answer
     waits up to N seconds for the job to end.
     """
-    request = parse_request(read_json_object(with_images=True))
-    queue, owner = the_queue(), the_owner()
-    if header.reattach:
-        return submitted_answer(queue.submit_once(request, owner=owner), header)
-    return submitted_answer(Submitted(queue.submit(request, owner=owner), False), header)
+    body = read_json_object(with_images=True)
+    request = parse_request(body)
+    return submitted_answer(the_queue().submit(request, submit_terms(body, header)), header)
 
 
 def get_job(path: JobPath, query: JobQuery, header: PreferHeader) -> Response:
@@ -44,7 +51,9 @@ def get_job(path: JobPath, query: JobQuery, header: PreferHeader) -> Response:
 
 
 def list_jobs(query: JobListQuery) -> Response:
-    """List jobs, newest first."""
+    """List jobs, newest first; or look at some of them at once, by their ids."""
+    if query.ids is not None:
+        return view_answer(JobPage(jobs=the_queue().look(query.ids.split(",")), next_cursor=None), 200)
     page = the_queue().list(
         state=query.state,
         job_type=query.type,
@@ -85,7 +94,7 @@ def job_routes() -> APIBlueprint:
         submit_job,
         submitted_answers(),
         problems=(
-            *("invalid_request", "malformed_json", "body_too_large", "unsupported_media_type"),
+            *SUBMIT_PROBLEMS,
             *SOURCE_PROBLEM_CODES,
             *("store_unavailable", "objects_unavailable"),
         ),

@@ -7,7 +7,7 @@ from typing import Final
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 
-from api.answers import submitted_answer, submitted_answers, view_answer
+from api.answers import BODY_PROBLEMS, SUBMIT_PROBLEMS, submit_terms, submitted_answer, submitted_answers, view_answer
 from api.context import the_owner, the_queue
 from api.document import add_route, json_answer, make_blueprint
 from api.input_problems import SOURCE_PROBLEM_CODES
@@ -15,9 +15,7 @@ from api.parameters import NoQuery, SessionListQuery, SessionPath, SubmitHeader
 from api.request_body import has_body, read_json_object
 from imagequeue.requests import ContinueSessionRequest, ForkSessionRequest, StartSessionRequest, parse_as
 from imagequeue.session_views import SessionPage, SessionView
-from imagequeue.submission import Submitted
 
-_BODY_PROBLEMS: Final = ("invalid_request", "malformed_json", "body_too_large", "unsupported_media_type")
 _LOOK_PROBLEMS: Final = ("invalid_request", "session_not_found", "store_unavailable")
 
 
@@ -27,11 +25,9 @@ def start_session(query: NoQuery, header: SubmitHeader) -> Response:
     The answer is the turn's job, with the `session_id`. Further turns may be added at once: each edits the image of the
     turn before it. With `Prefer: wait=N` the answer waits up to N seconds for the turn to end.
     """
-    request = parse_as(StartSessionRequest, read_json_object(with_images=True))
-    sessions = the_queue().sessions
-    if header.reattach:
-        return submitted_answer(sessions.start_once(request, owner=the_owner()), header)
-    return submitted_answer(Submitted(sessions.start(request, owner=the_owner()), False), header)
+    body = read_json_object(with_images=True)
+    request = parse_as(StartSessionRequest, body)
+    return submitted_answer(the_queue().sessions.start(request, submit_terms(body, header)), header)
 
 
 def add_turn(path: SessionPath, query: NoQuery, header: SubmitHeader) -> Response:
@@ -40,11 +36,10 @@ def add_turn(path: SessionPath, query: NoQuery, header: SubmitHeader) -> Respons
     It runs when all turns before it have ended, and is cancelled when the one before it fails. The answer is the turn's
     job; with `Prefer: wait=N` it waits up to N seconds for the turn to end.
     """
-    request = parse_as(ContinueSessionRequest, read_json_object())
-    sessions = the_queue().sessions
-    if header.reattach:
-        return submitted_answer(sessions.add_turn_once(path.session_id, request, owner=the_owner()), header)
-    return submitted_answer(Submitted(sessions.add_turn(path.session_id, request, owner=the_owner()), False), header)
+    body = read_json_object()
+    request = parse_as(ContinueSessionRequest, body)
+    submitted = the_queue().sessions.add_turn(path.session_id, request, submit_terms(body, header))
+    return submitted_answer(submitted, header)
 
 
 def list_sessions(query: SessionListQuery) -> Response:
@@ -87,7 +82,7 @@ def session_routes() -> APIBlueprint:
         "/sessions",
         start_session,
         submitted_answers(),
-        problems=(*_BODY_PROBLEMS, *SOURCE_PROBLEM_CODES, "store_unavailable", "objects_unavailable"),
+        problems=(*SUBMIT_PROBLEMS, *SOURCE_PROBLEM_CODES, "store_unavailable", "objects_unavailable"),
         body=StartSessionRequest,
     )
     add_route(
@@ -118,7 +113,7 @@ def _add_actions(routes: APIBlueprint) -> None:
         add_turn,
         submitted_answers(),
         problems=(
-            *_BODY_PROBLEMS,
+            *SUBMIT_PROBLEMS,
             *("session_not_found", "session_ended", "session_expired", "session_full", "store_unavailable"),
         ),
         body=ContinueSessionRequest,
@@ -129,7 +124,7 @@ def _add_actions(routes: APIBlueprint) -> None:
         "/sessions/<session_id>/fork",
         fork_session,
         {201: json_answer(SessionView, "The new session.", {"Location": "Address of the new session."})},
-        problems=(*_BODY_PROBLEMS, "session_not_found", "image_not_found", "store_unavailable"),
+        problems=(*BODY_PROBLEMS, "session_not_found", "image_not_found", "store_unavailable"),
         body=ForkSessionRequest,
         body_required=False,
     )

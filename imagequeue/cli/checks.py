@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Final
+from urllib.parse import urljoin
 
 import httpx2
 
@@ -15,6 +16,7 @@ from imagequeue.api_connection import UNPROXIED
 from imagequeue.cli.surroundings import Surroundings
 from imagequeue.client import ApiProblem, ApiUnreachable, Client
 from imagequeue.errors import ImageNotFound, ImageQueueError, Misconfigured
+from imagequeue.local_stack import LocalStack
 from imagequeue.objects import ObjectStore
 from imagequeue.service import open_queue
 from imagequeue.settings import Settings
@@ -23,6 +25,7 @@ from imagequeue.store.connection import RedisClient, connect, translated
 _OPENAI_URL: Final = "https://api.openai.com/v1"
 """The OpenAI SDK's default."""
 _OPENAI_TIMEOUT_SECONDS: Final = 15.0
+_BRIDGE_TIMEOUT_SECONDS: Final = 5.0
 _PROBE_SECONDS: Final = 5.0
 """An idle worker answers a probe within milliseconds; a busy one as soon as a slot is free."""
 _MEND_REDIS: Final = "Start Redis, or correct IMAGEQUEUE_REDIS_URL."
@@ -67,6 +70,30 @@ def api_checks(client: Client) -> Iterator[Check]:
     for name, part in readiness.parts.items():
         mend = "" if part.ok else _MEND_PART.get(name, "Mend it where the API runs.")
         yield Check(f"api > {name}", Verdict.OK if part.ok else Verdict.WRONG, part.detail, mend)
+    yield _key_check(client)
+
+
+def _key_check(client: Client) -> Check:
+    try:
+        caller = client.keys.current()
+    except ImageQueueError as error:
+        return Check("api key", Verdict.WRONG, str(error), "Set IMAGEQUEUE_API_KEY to a key that is good there.")
+    if caller.key is None:
+        return Check("api key", Verdict.OK, "none is needed: none was ever made")
+    return Check("api key", Verdict.OK, f"{caller.key.name} of {caller.owner} may {', '.join(caller.scopes)}")
+
+
+def bridge_check(stack: LocalStack) -> Check:
+    """Whether the MCP bridge of the stack on this machine answers."""
+    try:
+        with httpx2.Client(timeout=_BRIDGE_TIMEOUT_SECONDS, trust_env=False) as http:
+            answer = http.get(urljoin(stack.mcp_url, "/healthz"))
+        found = "" if answer.is_success else f"{stack.mcp_url} answers {answer.status_code}"
+    except httpx2.HTTPError as error:
+        found = f"nothing answers at {stack.mcp_url}: {error}"
+    if found:
+        return Check("mcp", Verdict.WRONG, found, "Look at logs/mcp.log in the stack's data folder.")
+    return Check("mcp", Verdict.OK, f"answers at {stack.mcp_url}")
 
 
 def service_checks(around: Surroundings) -> Iterator[Check]:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from imagequeue.cli.checks import Check, Verdict, api_checks, openai_check, service_checks
+from imagequeue.cli.checks import Check, Verdict, api_checks, bridge_check, openai_check, service_checks
 from imagequeue.cli.connection import connect
 from imagequeue.cli.exits import ExitCode
 from imagequeue.cli.output import print_line
@@ -48,6 +48,8 @@ def _all_checks(*, repair: bool) -> Iterator[Check]:
     if around is None:
         yield Check("redis, s3, openai", Verdict.SKIPPED, "not checked: the settings have to be right first")
         return
+    if around.stack:
+        yield bridge_check(around.stack)
     if repair:
         yield repair_check(around)
     yield from service_checks(around)

@@ -15,10 +15,10 @@ def doctor(
 ) -> None:
     """Check every part and say how to mend what is wrong.
 
-    Looks at the settings, the API, Redis, S3, the workers, the way of messages,
-    and the OpenAI key (by listing models, which is free). Redis and S3 are
-    checked from here when IMAGEQUEUE_REDIS_URL is set or `imagequeue up` runs on
-    this machine. Exit code 1 when anything is wrong.
+    Looks at the settings, the API, the MCP bridge of `imagequeue up`, Redis, S3,
+    the workers, the way of messages, and the OpenAI key (by listing models,
+    which is free). Redis and S3 are checked from here when IMAGEQUEUE_REDIS_URL
+    is set or `imagequeue up` runs on this machine. Exit code 1 when anything is wrong.
 
     Examples:
       imagequeue doctor

@@ -10,7 +10,9 @@ import typer
 
 from imagequeue.errors import ImageQueueError, InputFault, InvalidRequest, Misconfigured, Unavailable
 
-_BAD_INPUT: Final = frozenset({"invalid_request", "body_too_large", *InputFault})
+_BAD_INPUT: Final = frozenset({"invalid_request", "body_too_large", "unauthorized", "forbidden", *InputFault})
+_ANSWERED: Final = frozenset({"session_full", "budget_exceeded", "too_many_jobs_in_flight", "too_many_jobs_per_minute"})
+"""The API answers: something else must happen first."""
 
 
 class ExitCode(IntEnum):
@@ -38,7 +40,7 @@ def exit_code(error: ImageQueueError) -> ExitCode:
     """The exit code of an error, by its class, or by the API's stable code."""
     if isinstance(error, InvalidRequest | Misconfigured) or error.code in _BAD_INPUT:
         return ExitCode.BAD_INPUT
-    if error.code == "session_full":  # the API answers: it is the session that must go on first
+    if error.code in _ANSWERED:
         return ExitCode.FAILED
     if isinstance(error, Unavailable) or error.code == "not_imagequeue" or error.retryable:
         return ExitCode.UNREACHABLE

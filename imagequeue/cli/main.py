@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from imagequeue.cli import doctor, edit, generate, jobs, processes, sessions
+from imagequeue.cli import doctor, edit, generate, jobs, keys, mcp, processes, sessions
 from imagequeue.cli.exits import fail
 from imagequeue.errors import ImageQueueError
 
@@ -37,8 +37,10 @@ generate.register(app)
 edit.register(app)
 app.add_typer(sessions.app, name="session")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(keys.app, name="keys")
 doctor.register(app)
 processes.register(app)
+app.add_typer(mcp.app, name="mcp", rich_help_panel="Processes")
 
 
 def _show_version(asked: bool) -> None:

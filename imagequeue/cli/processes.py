@@ -30,7 +30,7 @@ def api() -> None:
     Example:
       IMAGEQUEUE_REDIS_URL=redis://127.0.0.1:6379/0 imagequeue api
     """
-    _run("api")
+    run_process("api")
 
 
 def worker() -> None:
@@ -42,27 +42,23 @@ def worker() -> None:
     Example:
       OPENAI_API_KEY=sk-… imagequeue worker
     """
-    _run("worker")
+    run_process("worker")
 
 
-def mcp(
-    http: Annotated[bool, typer.Option("--http", help="Serve many clients over HTTP instead of one on stdio.")] = False,
-    host: Annotated[str | None, typer.Option(help="Address to listen on; default: IMAGEQUEUE_MCP_HOST.")] = None,
-    port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Port to listen on; default: IMAGEQUEUE_MCP_PORT.")
-    ] = None,
+def flower(
+    host: Annotated[str, typer.Option(envvar="FLOWER_ADDRESS", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, envvar="FLOWER_PORT", help="Port to listen on.")] = 5555,
 ) -> None:
-    """Serve the MCP tools for AI agents.
+    """Serve Flower, Celery's own page on workers and messages.
 
-    On stdin and stdout until stdin ends, or over HTTP at /mcp. With
-    IMAGEQUEUE_API_URL it goes through that API, with IMAGEQUEUE_REDIS_URL
-    straight to Redis and S3, else to the stack on this machine.
+    Settings come from the environment: IMAGEQUEUE_REDIS_URL, and Flower's own
+    FLOWER_*. FLOWER_BASIC_AUTH says who may look; without it nothing starts.
+    Needs: pip install 'imagequeue[flower]'
 
-    Examples:
-      imagequeue mcp
-      imagequeue mcp --http --port 8765
+    Example:
+      FLOWER_BASIC_AUTH=me:a-password imagequeue flower
     """
-    _run("mcp", http=http, host=host, port=port)
+    run_process("flower", host=host, port=port)
 
 
 def sandbox(
@@ -82,12 +78,15 @@ def sandbox(
       imagequeue sandbox --port 8090 --latency 2
       OPENAI_BASE_URL=http://127.0.0.1:8090/v1 imagequeue worker
     """
-    _run("sandbox", host=host, port=port, latency_seconds=latency, journal=journal)
+    run_process("sandbox", host=host, port=port, latency_seconds=latency, journal=journal)
 
 
 def up(
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="The API's port; default: the last one, or 8080.")
+    ] = None,
+    mcp_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="The MCP bridge's port; default: the last one, or 8765.")
     ] = None,
     data: Data = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 1,
@@ -97,15 +96,15 @@ def up(
 ) -> None:
     """Start everything on this machine and keep it running until Ctrl-C.
 
-    Redis, S3 storage, a worker and the API. Images are made by OpenAI when
-    OPENAI_API_KEY is set, and painted for free when it is not. Jobs and images
-    are kept for the next start.
+    Redis, S3 storage, a worker, the API and the MCP bridge. Images are made by
+    OpenAI when OPENAI_API_KEY is set, and painted for free when it is not. Jobs
+    and images are kept for the next start.
 
     Examples:
       imagequeue up
       OPENAI_API_KEY=sk-… imagequeue up --workers 2
     """
-    _run("up", port=port, data=data, workers=workers, ready_file=ready_file)
+    run_process("up", port=port, mcp_port=mcp_port, data=data, workers=workers, ready_file=ready_file)
 
 
 def down(data: Data = None) -> None:
@@ -114,16 +113,16 @@ def down(data: Data = None) -> None:
     Example:
       imagequeue down
     """
-    _run("down", data=data)
+    run_process("down", data=data)
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands, under a heading of their own."""
-    for command in (up, down, api, worker, mcp, sandbox):
+    for command in (up, down, api, worker, sandbox, flower):
         app.command(rich_help_panel="Processes")(command)
 
 
-def _run(name: str, **arguments: object) -> None:
+def run_process(name: str, **arguments: object) -> None:
     """Call an entry point and exit with the code it returns, if it returns one.
 
     Raises:

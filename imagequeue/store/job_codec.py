@@ -19,9 +19,9 @@ def to_json(value: object) -> str:
 
 def new_job_fields(new: NewJob) -> dict[str, str]:
     """What submit writes besides what the script adds itself."""
-    session = {"session_id": new.session_id} if new.session_id else {}
+    belongs = {"session_id": new.session_id, "key_id": new.key_id}
     return {
-        **session,
+        **{name: value for name, value in belongs.items() if value},
         "type": new.request.type,
         "owner": new.owner,
         "lane": new.lane,

@@ -7,14 +7,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal, cast
 
-from imagequeue.errors import JobFinished, JobNotFound
-from imagequeue.jobs import Job, JobError, JobState, JobType, Lane, NewJob
+from imagequeue.errors import IdempotencyKeyReused, ImageQueueError, JobFinished, JobNotFound, Quota
+from imagequeue.jobs import Idempotency, Job, JobError, JobState, JobType, Lane, NewJob
 from imagequeue.sessions import SessionSubmit
 from imagequeue.store.connection import RedisClient, translated
 from imagequeue.store.job_codec import job_from_hash, new_job_fields
 from imagequeue.store.keys import Keys
+from imagequeue.store.limits import limit_reached, micro, quota
 from imagequeue.store.scripts import Scripts
 
+IDEMPOTENCY_MS: Final = 24 * 3_600_000
+_NO_KEY: Final = "none"
 CANCELLED: Final = JobError(code="cancelled", message="Cancelled by the client.")
 WORKER_LOST: Final = JobError(
     code="worker_lost",
@@ -48,6 +51,14 @@ class Ending:
     next_job_id: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of a submit: its job, and what is left of the API key's jobs a minute, if those are limited."""
+
+    job: Job
+    quota: Quota | None = None
+
+
 class JobStore:
     """The records of jobs.
 
@@ -60,19 +71,49 @@ class JobStore:
         self._scripts = Scripts(client)
 
     def submit(self, new: NewJob, session: SessionSubmit | None = None) -> Job:
-        """Store a new job, queued and in the outbox. Repeating it with the same id changes nothing.
+        """As `store`, for who wants the job alone."""
+        return self.store(new, session).job
+
+    def store(self, new: NewJob, session: SessionSubmit | None = None) -> Stored:
+        """Store a new job, queued and in the outbox; or give the one that came with the same idempotency key before.
+
+        Repeating it with the same id changes nothing.
 
         Raises:
             SessionNotFound, SessionClosed, SessionFull: the session takes no turn.
+            IdempotencyKeyReused: the idempotency key came with another request before.
+            LimitReached: the API key may not have one more job now.
         """
         joins = session or SessionSubmit.none()
         fields, session_fields = flat(new_job_fields(new)), flat(joins.fields)
-        keys = self._keys.for_job(new.id, new.owner, new.lane, new.session_id)
+        keys = {
+            **self._keys.for_job(new.id, new.owner, new.lane, new.session_id, new.key_id),
+            "idempotency": self._keys.idempotency(new.owner, new.idempotency.key if new.idempotency else _NO_KEY),
+        }
         limits = [joins.mode, joins.idle_ms, joins.most_turns, len(session_fields) // 2]
-        answer = self._scripts.run("submit", keys, [new.id, new.session_id or "", *limits, *session_fields, *fields])
-        if answer != "stored":
-            raise joins.refusal(str(answer), new.session_id or "")
-        return self.get(new.id)
+        once = [new.idempotency.fingerprint if new.idempotency else "", IDEMPOTENCY_MS]
+        pays = [new.key_id or "", micro(new.estimate.high_usd)]
+        arguments = [new.id, new.session_id or "", *limits, *once, *pays, *session_fields, *fields]
+        what, *details = cast("list[str | int]", self._scripts.run("submit", keys, arguments))
+        if what == "replayed":
+            return Stored(self.get(str(details[0])))
+        figures = [int(detail) for detail in details]
+        if what != "stored":
+            raise _refusal(str(what), figures, joins, new)
+        return Stored(self.get(new.id), quota(figures))
+
+    def idempotent(self, owner: str, idempotency: Idempotency) -> Job | None:
+        """The job that came with this idempotency key before; None when it is new.
+
+        Raises:
+            IdempotencyKeyReused: it came with another request.
+        """
+        with translated():
+            before = self._client.get(self._keys.idempotency(owner, idempotency.key))
+        fingerprint, _, job_id = (before or "").partition(" ")
+        if before and fingerprint != idempotency.fingerprint:
+            raise IdempotencyKeyReused
+        return self.get(job_id) if before else None
 
     def sent(self, job_id: str) -> None:
         """Clear the outbox entry: the broker has the message."""
@@ -109,16 +150,25 @@ class JobStore:
 
     def position(self, job: Job) -> int | None:
         """How many jobs are served before this one, plus one; None when it does not wait."""
-        if job.state is not JobState.QUEUED:
-            return None
+        return self.positions([job])[job.id]
+
+    def positions(self, jobs: Sequence[Job]) -> dict[str, int | None]:
+        """The position of each job by its id: one round trip, however many they are."""
+        queued = [job for job in jobs if job.state is JobState.QUEUED]
+        places: dict[str, int | None] = dict.fromkeys((job.id for job in jobs), None)
+        if not queued:
+            return places
         pipeline = self._client.pipeline(transaction=False)
-        pipeline.zrank(self._keys.waiting(job.lane), job.id)
-        if job.lane == "batch":
+        for job in queued:
+            pipeline.zrank(self._keys.waiting(job.lane), job.id)
+        if any(job.lane == "batch" for job in queued):
             pipeline.zcard(self._keys.waiting("interactive"))
         with translated():
             answers = cast("list[int | None]", pipeline.execute())
-        rank, *ahead = answers
-        return None if rank is None else 1 + rank + sum(count or 0 for count in ahead)
+        ranks, interactive = answers[: len(queued)], sum(count or 0 for count in answers[len(queued) :])
+        for job, rank in zip(queued, ranks, strict=True):
+            places[job.id] = None if rank is None else 1 + rank + (interactive if job.lane == "batch" else 0)
+        return places
 
     def list_ids(self, owner: str, state: JobState | None, after: str | None, limit: int) -> list[str]:
         """Up to `limit` ids of an owner's jobs, newest first, older than the id `after`."""
@@ -179,14 +229,24 @@ class JobStore:
         return cast("Lane | None", lane)
 
     def _keys_of(self, job: Job) -> Mapping[str, str]:
-        return self._keys.for_job(job.id, job.owner, job.lane, job.session_id)
+        return self._keys.for_job(job.id, job.owner, job.lane, job.session_id, job.key_id)
 
     def _routing(self, job_id: str) -> tuple[Lane, Mapping[str, str]] | None:
         """Lane and keys of a job of which only the id is known; what they depend on never changes."""
         with translated():
-            owner, lane_name, session_id = self._client.hmget(self._keys.job(job_id), ["owner", "lane", "session_id"])
+            owner, lane_name, *belongs = self._client.hmget(
+                self._keys.job(job_id), ["owner", "lane", "session_id", "key_id"]
+            )
         lane = cast("Lane | None", lane_name)
-        return (lane, self._keys.for_job(job_id, owner, lane, session_id)) if owner and lane else None
+        return (lane, self._keys.for_job(job_id, owner, lane, *belongs)) if owner and lane else None
+
+
+def _refusal(what: str, figures: list[int], joins: SessionSubmit, new: NewJob) -> ImageQueueError:
+    if what == "idempotency_key_reused":
+        return IdempotencyKeyReused()
+    if what.startswith("session_"):
+        return joins.refusal(what, new.session_id or "")
+    return limit_reached(what, figures, new.estimate.high_usd)
 
 
 def ending_of(answer: object) -> Ending:

@@ -8,7 +8,7 @@ from typing import Final
 
 from imagequeue.jobs import JobState, Lane
 
-_NO_SESSION: Final = "none"
+_NONE: Final = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +146,50 @@ class Keys:
             "halted": self.halted,
         }
 
-    def for_job(self, job_id: str, owner: str, lane: Lane, session_id: str | None) -> Mapping[str, str]:
+    @property
+    def api_keys(self) -> str:
+        """Sorted set, all scores 0: the ids of all API keys in time order."""
+        return f"{self.prefix}api_keys"
+
+    @property
+    def api_key_pepper(self) -> str:
+        """String: tells whether a process has the pepper that the keys' digests were made with."""
+        return f"{self.prefix}api_key_pepper"
+
+    def api_key(self, key_id: str) -> str:
+        """Hash: the API key, without its secret."""
+        return f"{self.prefix}api_key:{key_id}"
+
+    def api_key_by(self, digest: str | None) -> str:
+        """String: the id of the API key whose secret has this digest; a rotated secret's is gone after its grace.
+
+        Without a digest, a key that never exists.
+        """
+        return f"{self.prefix}api_key_by:{digest or _NONE}"
+
+    def idempotency(self, owner: str, digest: str) -> str:
+        """String: `fingerprint job_id` of what came with an Idempotency-Key; gone after a day."""
+        return f"{self.prefix}idempotency:{owner}:{digest}"
+
+    def for_key(self, key_id: str | None) -> Mapping[str, str]:
+        """The keys that scripts name in their headers, for one API key; without one, keys that never exist.
+
+        `reserved`: hash, what each job of it that has not ended may cost. `spending`: hash, what is reserved in all and
+        what was spent by day and month. `pace`: string, how many jobs of its minute were used, and when that was (ms).
+        """
+        kept = key_id or _NONE
+        return {
+            "api_key": self.api_key(kept),
+            **{name: f"{self.prefix}{name}:{kept}" for name in ("reserved", "spending", "pace")},
+        }
+
+    def for_job(
+        self, job_id: str, owner: str, lane: Lane, session_id: str | None, key_id: str | None
+    ) -> Mapping[str, str]:
         """The keys that scripts name in their headers, for one job; without a session, keys that never exist."""
         return {
-            **self.for_session(session_id or _NO_SESSION, owner),
+            **self.for_key(key_id),
+            **self.for_session(session_id or _NONE, owner),
             "job": self.job(job_id),
             "events": self.events(job_id),
             "waiting": self.waiting(lane),

@@ -8,12 +8,13 @@ from mcp.types import CallToolResult
 
 from imagequeue.requests import EditRequest, parse_as
 from mcp_bridge.bridge import Call
+from mcp_bridge.facts import Facts
 from mcp_bridge.outputs import ImageResult
 from mcp_bridge.schemas import EditImage, StartEditSession
 from mcp_bridge.tool import ToolSpec
 from mcp_bridge.tools.annotations import PAID
 from mcp_bridge.tools.delivery import deliver
-from mcp_bridge.tools.texts import EDIT_PRICE, REFUSALS, SAVING, WAITING
+from mcp_bridge.tools.texts import EDIT_PRICE, REFUSALS, saving, waiting
 
 
 async def edit_image(call: Call, arguments: EditImage) -> CallToolResult:
@@ -33,19 +34,26 @@ async def with_sources(call: Call, arguments: EditImage | StartEditSession) -> d
     return {**fields, "images": images, **mask}
 
 
+def _description(facts: Facts) -> str:
+    return f"""\
+Edit or compose images with gpt-image-2: 1–8 input images plus a text prompt. Swap backgrounds, retouch products, \
+combine references into one picture, keep a character across scenes. Inputs are always processed at high fidelity and \
+stay unchanged.
+Use it for one change. For several changes on one image use start_edit_session, where each step edits the exact bytes \
+of the last; without input images use generate_image.
+A mask marks what to change in the first image by its transparent regions, and must have that image's dimensions; the \
+other images are references. `n` (1 by default) makes as many variants, each at its price. output_compression applies \
+to jpeg and webp only.
+{EDIT_PRICE}
+{waiting(facts)}
+{saving(facts)}
+{REFUSALS}"""
+
+
 EDIT_IMAGE: Final = ToolSpec(
     name="edit_image",
     title="Edit Image",
-    description=f"""\
-Edit or compose images with gpt-image-2: 1–8 input images plus a text prompt, and optionally a PNG mask whose \
-transparent regions mark what to change in the first image. Swap backgrounds, retouch products, combine references \
-into one picture, keep a character across scenes. Inputs are always processed at high fidelity; they stay unchanged.
-Use it for one change. For several changes on one image use start_edit_session, where each step edits the exact bytes \
-of the last; without input images use generate_image. Images made here are named job:<job_id>/<index>.
-{EDIT_PRICE}
-{WAITING}
-{SAVING}
-{REFUSALS}""",
+    description=_description,
     inputs=EditImage,
     output=ImageResult,
     annotations=PAID,

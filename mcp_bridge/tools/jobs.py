@@ -11,6 +11,7 @@ from imagequeue.jobs import JobState
 from imagequeue.sizes import parse_size
 from imagequeue.views import JobView
 from mcp_bridge.bridge import Call
+from mcp_bridge.facts import Facts
 from mcp_bridge.outputs import CancelResult, CostEstimate, JobResult, WaitResult
 from mcp_bridge.results import answer, next_step, share_of, status, structured, summary
 from mcp_bridge.schemas import MAX_AWAITED, CancelJob, EstimateCost, WaitForJobs
@@ -81,17 +82,25 @@ async def estimate_cost(call: Call, arguments: EstimateCost) -> CallToolResult:
     return answer(output, TextContent(text=text))
 
 
+def _wait_description(facts: Facts) -> str:
+    saved = "saves and shows" if facts.local else "shows"
+    return f"""\
+Get the results of jobs that an earlier call left running: waits until all of them (or, with wait_for "any", the \
+first) have ended, then {saved} their images as the first call would have. Takes 1–{MAX_AWAITED} job_ids; the more \
+images, the smaller their previews.
+Whenever an answer has status "running", call this; for the history of a session use get_edit_session, and to stop a \
+job cancel_job.
+Waits up to {facts.wait_seconds:g} s; what has not ended then is listed in `running`: call again. Free: it submits \
+nothing, and a job is billed once however often it is waited for. What it hands over counts as delivered, so repeating \
+the call that made it buys new images; this one fetches the same images again as long as the server keeps them.
+A failed job is part of the answer, with its error, and makes no error of this call. An unknown id does \
+(job_not_found)."""
+
+
 WAIT_FOR_JOBS: Final = ToolSpec(
     name="wait_for_jobs",
     title="Wait for Jobs",
-    description=f"""\
-Get the results of jobs that an earlier call left running: waits until all of them (or, with wait_for "any", the \
-first) have ended, then saves and shows their images as the first call would have. Takes 1–{MAX_AWAITED} job_ids. \
-Whenever an answer has status "running", call this; for the history of a session use get_edit_session.
-Waits about 45 seconds by default; what has not ended then is listed in `running`: call again. Free: it submits \
-nothing, and a job is billed once however often it is waited for. Results can be fetched again as long as they are \
-kept. A failed job is part of the answer, with its error, and makes no error of this call. An unknown id does \
-(job_not_found).""",
+    description=_wait_description,
     inputs=WaitForJobs,
     output=WaitResult,
     annotations=FETCHES,
@@ -100,12 +109,14 @@ kept. A failed job is part of the answer, with its error, and makes no error of 
 CANCEL_JOB: Final = ToolSpec(
     name="cancel_job",
     title="Cancel Job",
-    description="""\
+    description=lambda _: (
+        """\
 Stop a job for good. One that waits is cancelled at once and costs nothing; one that runs is asked to stop, and \
 OpenAI may bill it all the same. After a cancelled turn its session goes on from the last good image; a session whose \
 first turn is cancelled ends. Use it only when the image is no longer wanted: giving up waiting needs no cancel, and \
 end_edit_session ends a whole session. Images that are made already stay; a job that has ended cannot be cancelled \
-(job_finished).""",
+(job_finished)."""
+    ),
     inputs=CancelJob,
     output=CancelResult,
     annotations=STOPS,
@@ -114,11 +125,13 @@ end_edit_session ends a whole session. Images that are made already stay; a job 
 ESTIMATE_COST: Final = ToolSpec(
     name="estimate_cost",
     title="Estimate Cost",
-    description="""\
+    description=lambda _: (
+        """\
 Price a call of generate_image, edit_image or a session's turn before making it, in US dollars: low, expected and \
 high. Give the same prompt, size, quality and n, and the number of input images. Free; nothing is sent, checked or \
 queued, so a prompt that moderation would refuse is priced, too. The range is wide where size or quality is "auto". \
-Use it before large batches or high quality; every answer of the image tools tells its real cost afterwards.""",
+Use it before large batches or high quality; every answer of the image tools tells its real cost afterwards."""
+    ),
     inputs=EstimateCost,
     output=CostEstimate,
     annotations=READS,

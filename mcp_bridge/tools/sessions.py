@@ -9,6 +9,7 @@ from mcp.types import CallToolResult, TextContent
 from imagequeue.requests import ContinueSessionRequest, StartSessionRequest, parse_as
 from imagequeue.session_views import SessionSummary, SessionView
 from mcp_bridge.bridge import Call
+from mcp_bridge.facts import Facts
 from mcp_bridge.outputs import EndResult, SessionDetail, SessionInfo, SessionList, TurnResult
 from mcp_bridge.results import answer, narrowed, resource_of, structured
 from mcp_bridge.schemas import ContinueEditSession, ForkEditSession, ListEditSessions, OneSession, StartEditSession
@@ -16,7 +17,7 @@ from mcp_bridge.tool import ToolSpec
 from mcp_bridge.tools.annotations import ADDS, PAID, READS, STOPS
 from mcp_bridge.tools.delivery import deliver
 from mcp_bridge.tools.edit import with_sources
-from mcp_bridge.tools.texts import EDIT_PRICE, REFUSALS, SAVING, WAITING
+from mcp_bridge.tools.texts import EDIT_PRICE, REFUSALS, saving, waiting
 from mcp_bridge.waiting import describe, dollars
 
 _LISTED: Final = 100
@@ -113,42 +114,56 @@ def _turns(info: SessionInfo) -> str:
     return f"{info.turns} turn{'s' * (info.turns != 1)}{waiting}"
 
 
+def _start_description(facts: Facts) -> str:
+    return f"""\
+Begin a multi-turn edit session: runs the first edit on 1–8 input images and returns a session_id for \
+continue_edit_session, where each turn edits the exact image that the turn before made. Each turn makes one image. \
+Call end_edit_session when done.
+Use it when several changes to one image are likely. For a single edit, or variants, use edit_image; to branch off an \
+existing session, fork_edit_session, which costs nothing.
+The session survives restarts and expires when it is idle for {facts.idle}; its images stay. If this first turn fails \
+or is cancelled, the session ends: start another. A mask marks what to change in the first image, with its dimensions; \
+it holds for this turn only. output_compression applies to jpeg and webp only.
+{EDIT_PRICE}
+{waiting(facts)}
+{saving(facts)}
+{REFUSALS}"""
+
+
 START_EDIT_SESSION: Final = ToolSpec(
     name="start_edit_session",
     title="Start Iterative Edit Session",
-    description=f"""\
-Begin a multi-turn edit session: runs the first edit on 1–8 input images and returns a session_id for \
-continue_edit_session, where each turn edits the exact image that the turn before made. Call end_edit_session when \
-done.
-Use it when several changes to one image are likely. For a single edit use edit_image; to branch off an existing \
-session, fork_edit_session, which costs nothing.
-The session survives restarts and expires after 24 idle hours (by default); its images stay. If this first turn fails \
-or is cancelled, the session ends: start another. The mask applies to this turn only.
-{EDIT_PRICE}
-{WAITING}
-{SAVING}
-{REFUSALS}""",
+    description=_start_description,
     inputs=StartEditSession,
     output=TurnResult,
     annotations=PAID,
     handle=start_edit_session,
 )
-CONTINUE_EDIT_SESSION: Final = ToolSpec(
-    name="continue_edit_session",
-    title="Continue Edit Session",
-    description=f"""\
+
+
+def _continue_description(facts: Facts) -> str:
+    where = "Images are saved where the session's first were. " if facts.local else ""
+    return f"""\
 Apply another edit turn to an existing session: it edits the image of the last turn that succeeded, so give no \
 images. Use short, focused prompts like "make the sky more orange"; include "keep everything else the same" to limit \
 drift.
 Not for a first edit (start_edit_session), for other input images (edit_image), or for going back to an earlier turn \
-(fork_edit_session). Turns run strictly in the order of the calls, one at a time; up to 100 may wait. If a turn \
-fails, those waiting behind it are cancelled unpaid (previous_turn_failed) and the session stays at its last good \
-image.
-An ended session (session_ended), or one idle for 24 hours by default (session_expired), takes no more turns: fork \
-it. size and quality are not inherited from earlier turns; output_format is. Images are saved where the session's \
-first were.
+(fork_edit_session).
+Turns run strictly in the order of the calls, one at a time; up to {facts.waiting_turns} may wait (session_full). If a \
+turn fails, those waiting behind it are cancelled unpaid (previous_turn_failed) and the session stays at its last good \
+image. A session that was ended (session_ended) or idle for {facts.idle} (session_expired) takes no more turns: fork \
+it.
+size and quality are not inherited from earlier turns; output_format is. {where}output_compression applies to jpeg and \
+webp only.
 {EDIT_PRICE}
-{WAITING}""",
+{waiting(facts)}
+{REFUSALS}"""
+
+
+CONTINUE_EDIT_SESSION: Final = ToolSpec(
+    name="continue_edit_session",
+    title="Continue Edit Session",
+    description=_continue_description,
     inputs=ContinueEditSession,
     output=TurnResult,
     annotations=PAID,
@@ -157,10 +172,12 @@ first were.
 LIST_EDIT_SESSIONS: Final = ToolSpec(
     name="list_edit_sessions",
     title="List Edit Sessions",
-    description=f"""\
+    description=lambda _: (
+        f"""\
 List your edit sessions, newest first, at most {_LISTED}: state, turns, last prompt, current image, cost. Use it to \
 find a session_id again; for the turns of one session use get_edit_session. Free; it changes nothing and extends no \
-session's life. Sessions that have ended or expired are listed too: they take no turns but can be forked.""",
+session's life. Sessions that have ended or expired are listed too: they take no turns but can be forked."""
+    ),
     inputs=ListEditSessions,
     output=SessionList,
     annotations=READS,
@@ -169,11 +186,13 @@ session's life. Sessions that have ended or expired are listed too: they take no
 GET_EDIT_SESSION: Final = ToolSpec(
     name="get_edit_session",
     title="Get Edit Session",
-    description="""\
+    description=lambda _: (
+        """\
 Look at one edit session with its whole history: prompt, settings, state, image, cost or error of each turn. Use it \
 before fork_edit_session to choose a turn, or to see what became of turns that were not waited for; use \
 list_edit_sessions when the session_id is not known, and wait_for_jobs to wait for a turn or to see its image. Free; \
-it changes nothing. An unknown id is an error (session_not_found).""",
+it changes nothing. An unknown id is an error (session_not_found)."""
+    ),
     inputs=OneSession,
     output=SessionDetail,
     annotations=READS,
@@ -182,12 +201,14 @@ it changes nothing. An unknown id is an error (session_not_found).""",
 FORK_EDIT_SESSION: Final = ToolSpec(
     name="fork_edit_session",
     title="Fork Edit Session",
-    description="""\
+    description=lambda _: (
+        """\
 Make a new session that goes on from the image of one turn of another, which stays as it is. Use it to try an \
 alternative, to go back to an earlier turn, or to go on from a session that has ended or expired; to simply go on, \
 use continue_edit_session. Free: nothing is spent before the new session gets a turn. Returns the new session_id; \
-each call makes another session. A turn that failed or has not ended has no image (image_not_found): get_edit_session \
-shows which have.""",
+each call makes another session, and without `turn` it starts from the last turn that succeeded. A turn that failed or \
+has not ended has no image (image_not_found): get_edit_session shows which have."""
+    ),
     inputs=ForkEditSession,
     output=SessionDetail,
     annotations=ADDS,
@@ -196,11 +217,14 @@ shows which have.""",
 END_EDIT_SESSION: Final = ToolSpec(
     name="end_edit_session",
     title="End Edit Session",
-    description="""\
+    description=lambda facts: (
+        f"""\
 End an edit session for good: it takes no more turns, and turns that wait are cancelled unpaid. A turn that runs \
 finishes, is billed and can be fetched with wait_for_jobs. All images and the history stay, and fork_edit_session can \
-still go on from them. To stop a single turn use cancel_job. Free; ending a session again changes nothing. Sessions \
-left alone expire by themselves after 24 idle hours (by default), so ending is tidy, not required.""",
+still go on from them. Use it when the edits are done; to stop a single turn use cancel_job. Free; ending a session \
+again changes nothing. A session idle for {facts.idle} expires by itself, so ending is tidy, not required. An unknown \
+id is an error (session_not_found)."""
+    ),
     inputs=OneSession,
     output=EndResult,
     annotations=STOPS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+from collections.abc import Collection
 
 HOST = "127.0.0.1"
 
@@ -26,14 +27,14 @@ def is_free(port: int) -> bool:
     return True
 
 
-def choose_port(*preferred: int | None) -> int:
-    """Return the first of `preferred` that is free, else any free port.
+def choose_port(*preferred: int | None, avoid: Collection[int | None] = ()) -> int:
+    """Return the first of `preferred` that is free, else any free port, but none of `avoid`.
 
     Raises:
         OSError: when 1,000 random ports were all taken.
     """
     wanted = [port for port in preferred if port is not None]
     for port in [*wanted, *random.sample(_CANDIDATES, 1_000)]:
-        if is_free(port):
+        if port not in avoid and is_free(port):
             return port
     raise OSError("no free port on the loopback address")

@@ -88,7 +88,7 @@ def s3_service(data: Path, port: int) -> Service:
         },
         log=data / "logs" / "s3.log",
         healthy=lambda: _has_bucket(port, keys.s3_access_key, keys.s3_secret_key),
-        stage=1,
+        stage=0,
         address=s3_endpoint(port),
         lock=service_lock(data, "s3"),
     )

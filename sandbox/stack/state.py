@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -27,6 +27,7 @@ class Remembered:
     ports: dict[str, int] = field(default_factory=dict[str, int])  # by service name
     s3_access_key: str = field(default_factory=lambda: secrets.token_hex(10))
     s3_secret_key: str = field(default_factory=lambda: secrets.token_hex(20))
+    key_pepper: str = field(default_factory=lambda: secrets.token_hex(32))
     redis_program: str = ""  # a Redis of another make may not read the files of the one that wrote them
 
 
@@ -51,11 +52,12 @@ def load_remembered(data: Path) -> Remembered:
     file = data / _REMEMBERED_FILE
     try:
         stored = cast("dict[str, Any]", json.loads(file.read_text()))
-        return Remembered(**stored)
+        remembered = Remembered(**stored)
     except (FileNotFoundError, ValueError, TypeError):
-        remembered = Remembered()
+        stored, remembered = {}, Remembered()
+    if asdict(remembered) != stored:  # what is new must stay the same from now on
         save_remembered(data, remembered)
-        return remembered
+    return remembered
 
 
 def save_remembered(data: Path, remembered: Remembered) -> None:
@@ -63,10 +65,13 @@ def save_remembered(data: Path, remembered: Remembered) -> None:
     write_private_json(data / _REMEMBERED_FILE, asdict(remembered))
 
 
-def remembered_port(data: Path, name: str, default: int | None = None) -> int:
-    """Return the port that `name` had last time if it is still free, else `default`, else any free one."""
+def remembered_port(data: Path, name: str, default: int | None = None, *, avoid: Collection[int | None] = ()) -> int:
+    """Return the port that `name` had last time if it is still free, else `default`, else any free one.
+
+    Those in `avoid` count as taken: services that are about to start will have them.
+    """
     remembered = load_remembered(data)
-    port = choose_port(remembered.ports.get(name), default)
+    port = choose_port(remembered.ports.get(name), default, avoid=avoid)
     remember_port(data, name, port)
     return port
 

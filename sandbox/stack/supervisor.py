@@ -1,4 +1,4 @@
-"""Starts services in order, restarts those that end, and stops them in reverse order."""
+"""Starts services stage by stage, restarts those that end, and stops them in reverse order."""
 
 from __future__ import annotations
 
@@ -40,13 +40,21 @@ class Supervisor:
         self._running: list[_Running] = []
 
     def start(self) -> bool:
-        """Start every service once the one before it is healthy; False when told to stop meanwhile.
+        """Start each stage at once, when the one before it is healthy; False when told to stop meanwhile.
 
         Raises:
             ServiceFailed: a service ended, or missed its deadline. What was started still runs: call `stop`.
         """
-        for service in self._services:
-            self._running.append(_Running(service, spawn(service), time.monotonic()))
+        for _, services in groupby(self._services, key=lambda service: service.stage):
+            stage = list(services)
+            for service in stage:
+                self._running.append(_Running(service, spawn(service), time.monotonic()))
+            if not self._await_stage(stage):
+                return False
+        return True
+
+    def _await_stage(self, stage: Sequence[Service]) -> bool:
+        for service in stage:
             if not self._await_health(service):
                 return False
             self._say(f"  {service.name:<9} {service.address:<32} log: {service.log}", "green")

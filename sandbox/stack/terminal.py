@@ -50,6 +50,8 @@ class Terminal:
         self.say("imagequeue is ready", "bold green")
         self.say(f"  API       {stack.api_url}")
         self.say(f"  docs      {stack.api_url}/docs")
+        self.say(f"  MCP       {stack.mcp_url}")
+        self.say(f"  API key   in {stack.key_file}: the imagequeue commands here use it by themselves")
         self.say(f"  data      {data}")
         if stack.sandbox:
             self.say("  images    PAINTED by the sandbox: free, no model. Set OPENAI_API_KEY for real ones.", "cyan")
@@ -57,4 +59,6 @@ class Terminal:
             self.say(f"  images    REAL: made by {stack.openai_base_url}, and each costs money.", "bold yellow")
         elsewhere = "" if data == default_data_dir() else f"IMAGEQUEUE_DATA_DIR={shlex.quote(str(data))} "
         self.say(f'Next, in another terminal:  {elsewhere}imagequeue generate "a lighthouse at dawn"')
+        self.say(f"For an AI agent:            {elsewhere}imagequeue mcp config claude-code")
+        self.say("                            (or claude-desktop, cursor, vscode)")
         self.say("Ctrl-C stops everything; jobs, sessions and images are kept.")

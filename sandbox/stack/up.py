@@ -17,33 +17,48 @@ from sandbox.stack.supervisor import Supervisor
 from sandbox.stack.terminal import Terminal
 
 
-def main(*, port: int | None, data: Path | None, workers: int, ready_file: Path | None) -> int:
+def main(*, port: int | None, mcp_port: int | None, data: Path | None, workers: int, ready_file: Path | None) -> int:
     """Run the stack until SIGINT or SIGTERM, and return the exit code.
 
     Args:
         port: the API's port; None for the one of the last time, else 8080, else any free one.
+        mcp_port: the MCP bridge's; None for the one of the last time, else 8765, else any free one.
         data: the data folder; None for the default one.
         workers: how many worker processes, at least 1.
         ready_file: where to write the stack's addresses as JSON once all of it is healthy.
 
     Returns:
         0 after a stop that was asked for, 1 when something did not start or a stack already runs on the folder,
-        2 when `port` is taken.
+        2 when a port that was asked for is taken.
     """
-    return run(port=port, data=data, workers=workers, ready_file=ready_file, program=None)
+    return run(port=port, mcp_port=mcp_port, data=data, workers=workers, ready_file=ready_file, program=None)
 
 
 def run(
-    *, port: int | None, data: Path | None, workers: int, ready_file: Path | None, program: tuple[str, ...] | None
+    *,
+    port: int | None,
+    mcp_port: int | None,
+    data: Path | None,
+    workers: int,
+    ready_file: Path | None,
+    program: tuple[str, ...] | None,
 ) -> int:
-    """Do what `main` does, with `program` in place of the `imagequeue` command for api, worker and sandbox."""
+    """Do what `main` does, with `program` in place of the `imagequeue` command for api, worker, mcp and sandbox."""
     terminal = Terminal()
     try:
         folder = open_folder(data or default_data_dir())
         with stack_lock(folder):
             wait_for_earlier_servers(folder)
             command = program or (str(_console_script()),)
-            plan = plan_stack(folder, port=port, workers=workers, program=command, user=os.environ, pid=os.getpid())
+            plan = plan_stack(
+                folder,
+                port=port,
+                mcp_port=mcp_port,
+                workers=workers,
+                program=command,
+                user=os.environ,
+                pid=os.getpid(),
+            )
             with SignalWaiter() as signals:
                 _supervise(plan, folder, ready_file, signals, terminal)
     except StackError as error:

@@ -76,7 +76,9 @@ def test_jobs_images_and_sessions_outlast_a_stop_and_a_start(data: Path) -> None
         body = first.get(job["images"][0]["url"]).content
         one = first.post("/v1/sessions", prompt="A hill with a tree", images=[f"job:{job['id']}/0"])
         two = first.post(f"/v1/sessions/{one['session_id']}/turns", prompt="Add a bench")
+        key = first.key_header
     with running_stack(data) as second:
+        assert second.key_header == key
         assert second.get(f"/v1/jobs/{job['id']}").json() == job
         assert second.get(job["images"][0]["url"]).content == body
         assert second.post_job(prompt="New after the stop")["state"] == "succeeded"
@@ -90,7 +92,7 @@ def test_jobs_images_and_sessions_outlast_a_stop_and_a_start(data: Path) -> None
 def test_sigterm_stops_everything_within_ten_seconds_and_leaves_no_process(data: Path) -> None:
     with running_stack(data) as stack:
         children = _children(stack.process.pid)
-        assert len(children) >= 5
+        assert len(children) >= 6
         httpx2.post(f"{_sandbox_url(stack)}/sandbox/settings", json={"latency_seconds": 30}).raise_for_status()
         threading.Thread(target=_ignore_errors, args=(stack, "In flight at the end"), daemon=True).start()
         assert wait_until(lambda: "running" in str(stack.get("/v1/jobs").json()), 10)

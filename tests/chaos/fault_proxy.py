@@ -60,6 +60,7 @@ class Link:
     mode: Mode = Mode.PASS
     delay_seconds: float = 0.0  # of each chunk while the mode is SLOW
     accepted: int = 0
+    _closed: bool = False
     _server: asyncio.Server | None = None
     _open: set[_Connection] = field(default_factory=set[_Connection])
     _writers: set[asyncio.StreamWriter] = field(default_factory=set[asyncio.StreamWriter])
@@ -92,8 +93,8 @@ class Link:
 
     async def close(self) -> None:
         """End everything at once, also what still has bytes to deliver: no transport is left for the collector."""
+        self._closed = True
         await self.set_mode(Mode.CUT)
-        await asyncio.sleep(0)  # what was accepted just now is known then
         for task in self._serving:
             task.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
@@ -103,6 +104,9 @@ class Link:
     def _accept(self, near_reader: asyncio.StreamReader, near: asyncio.StreamWriter) -> None:
         """Called with the connection, and not as a task of its own: none may be forgotten before it is served."""
         self.accepted += 1
+        if self._closed:  # it came while everything was being ended
+            near.transport.abort()
+            return
         self._writers.add(near)
         task = asyncio.ensure_future(self._serve(near_reader, near))
         self._serving.add(task)

@@ -74,13 +74,17 @@ def test_every_make_target_of_the_readme_exists() -> None:
 def test_every_key_is_in_the_data_model() -> None:
     keys = Keys("iq:")
     spelled = {
-        *keys.for_job("{id}", "{owner}", "interactive", "{id}").values(),
+        *keys.for_job("{id}", "{owner}", "interactive", "{id}", "{id}").values(),
         *keys.for_fleet().values(),
         keys.sweeper,
         keys.edit_route,
         keys.probe("{nonce}"),
         keys.suspect("{worker}"),
         keys.delivery("{owner}", "{fingerprint}"),
+        keys.api_keys,
+        keys.api_key_pepper,
+        keys.api_key_by("{digest}"),
+        keys.idempotency("{owner}", "{digest}"),
     }
     general = {re.sub(r"(waiting|parked):(interactive|batch)", r"\1:{lane}", key) for key in spelled}
     for state in JobState:

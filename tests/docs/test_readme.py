@@ -31,6 +31,8 @@ def test_the_commands_of_the_readme_do_what_it_says(stack: Stack, tmp_path: Path
     session = json.loads((tmp_path / "session.json").read_text())
     assert [turn["state"] for turn in session["turns"]] == ["succeeded", "succeeded"]
     assert (tmp_path / "turns.html").read_text().count("<figure>") == 3
+    servers = json.loads((tmp_path / ".mcp.json").read_text())["mcpServers"]
+    assert Path(servers["imagequeue"]["command"]).name == "imagequeue-mcp"
 
 
 def test_every_block_is_run_here_or_elsewhere() -> None:

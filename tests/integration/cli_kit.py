@@ -9,6 +9,9 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from imagequeue.client import Client
 
 SCRIPT = Path(sys.executable).with_name("imagequeue")
 OURS = re.compile(r"IMAGEQUEUE_|OPENAI_|AWS_|GPT_IMAGE_|.*_PROXY$", re.IGNORECASE)
@@ -65,6 +68,11 @@ def clean_environment(data: Path) -> dict[str, str]:
     """The machine's environment without anything that steers imagequeue, but for the data folder."""
     plain = {name: value for name, value in os.environ.items() if not OURS.match(name)}
     return {**plain, "IMAGEQUEUE_DATA_DIR": str(data), "COLUMNS": "100"}
+
+
+def client_of(stack: Mapping[str, Any]) -> Client:
+    """A client of the stack, with its first key."""
+    return Client(str(stack["api_url"]), Path(stack["key_file"]).read_text().strip())
 
 
 def lonely_shell(folder: Path) -> Shell:

@@ -12,6 +12,7 @@ import httpx2
 import pytest
 from api_kit import RunningApi, StandInWorker, start_api
 from cli_kit import LIMIT_SECONDS, Shell, clean_environment
+from keyed_kit import Person, first_person, key_settings
 from redis import Redis
 
 from sandbox.stack.ports import choose_port
@@ -47,6 +48,24 @@ def narrow_api(
     running = start_api({**service_environment, **narrow}, folder / "api.log")
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="session")
+def keyed_api(
+    service_environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Generator[RunningApi]:
+    """An API with records of its own that asks everybody for a key."""
+    folder = tmp_path_factory.mktemp("keyed-api")
+    own = {"IMAGEQUEUE_KEY_PREFIX": f"{secrets.token_hex(4)}:", **key_settings(folder)}
+    running = start_api({**service_environment, **own}, folder / "api.log")
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def admin(keyed_api: RunningApi) -> Person:
+    """Who has the first key of that API."""
+    return first_person(keyed_api)
 
 
 @pytest.fixture
@@ -90,7 +109,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[Mapping[str, An
     """The state of a stack that `imagequeue up` runs, painting by the sandbox."""
     folder = tmp_path_factory.mktemp("cli-stack")
     shell = Shell(folder, clean_environment(folder / "data") | {"IMAGEQUEUE_API_PROCESSES": "1"})
-    up = shell.start("up", "--port", str(choose_port(None)), "--ready-file", "ready.json")
+    ports = ("--port", str(choose_port()), "--mcp-port", str(choose_port()))
+    up = shell.start("up", *ports, "--ready-file", "ready.json")
     assert up.stdout
     printed = ""
     while "Ctrl-C stops everything" not in printed:

@@ -1,4 +1,4 @@
-"""A program in place of `imagequeue` as the stack's api, worker and sandbox; up_with_stand_ins.py is its `up`.
+"""A program in place of `imagequeue` as the stack's api, worker, mcp and sandbox; up_with_stand_ins.py is its `up`.
 
 It imports nothing of the project, because it is started a hundred times.
 
@@ -60,7 +60,7 @@ def leave_traces(name: str) -> None:
 
 
 def serve(name: str, port: int) -> None:
-    """Be the api or the sandbox."""
+    """Be the api, the bridge or the sandbox."""
     ready: Callable[[], bool] = api_is_ready if name == "api" else lambda: True
     ThreadingHTTPServer(("127.0.0.1", port), answer_with(ready)).serve_forever()
 

@@ -159,6 +159,18 @@ def test_pages_follow_one_another_newest_first(empty_api: RunningApi) -> None:
     assert pages == [sorted(page, reverse=True) for page in pages]
 
 
+def test_jobs_asked_for_by_their_ids_come_in_that_order_without_those_that_are_not_there(api: RunningApi) -> None:
+    first, second = api.submit(), api.submit()
+    page = api.http.get("/v1/jobs", params={"ids": f"{second},job_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z,{first}"}).json()
+    assert [job["id"] for job in page["jobs"]] == [second, first]
+    assert page["next_cursor"] is None
+    assert page["jobs"][0] == api.http.get(f"/v1/jobs/{second}").json() | {
+        "position": page["jobs"][0]["position"],
+        "waiting_for": page["jobs"][0]["waiting_for"],
+        "eta_seconds": page["jobs"][0]["eta_seconds"],
+    }, "what other tests' jobs change apart"
+
+
 def test_listing_by_state_and_type_shows_only_those(api: RunningApi, worker: StandInWorker) -> None:
     queued, ended = api.submit(), api.submit()
     succeed(worker, ended)

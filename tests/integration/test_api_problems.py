@@ -23,6 +23,7 @@ FILLED = {
     "{job_id}": SOME_ID,
     "{session_id}": "ses_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z",
     "{index}": "0",
+    "{key_id}": "key_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z",
     "{code}": "invalid_request",
 }
 ENDPOINTS = [
@@ -39,6 +40,13 @@ ENDPOINTS = [
     ("POST", "/v1/sessions/{session_id}/fork"),
     ("POST", "/v1/sessions/{session_id}/end"),
     ("POST", "/v1/uploads"),
+    ("POST", "/v1/keys"),
+    ("GET", "/v1/keys"),
+    ("GET", "/v1/keys/current"),
+    ("GET", "/v1/keys/{key_id}"),
+    ("POST", "/v1/keys/{key_id}/limits"),
+    ("POST", "/v1/keys/{key_id}/rotate"),
+    ("POST", "/v1/keys/{key_id}/revoke"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
     ("GET", "/problems/{code}"),

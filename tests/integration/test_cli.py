@@ -15,10 +15,9 @@ from typing import Any
 
 import httpx2
 import pytest
-from cli_kit import JOB_ID, LIMIT_SECONDS, SCRIPT, Shell, lonely_shell
+from cli_kit import JOB_ID, LIMIT_SECONDS, SCRIPT, Shell, client_of, lonely_shell
 from PIL import Image
 
-from imagequeue.client import Client
 from imagequeue.jobs import JobState
 
 
@@ -146,7 +145,7 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_fetch_or_stop_it(stack: M
     assert (command.returncode, out) == (130, "")
     assert f"imagequeue jobs wait {job_id} -o out" in err
     assert "Traceback" not in err
-    with Client(str(stack["api_url"])) as client:
+    with client_of(stack) as client:
         assert not client.get(job_id).state.terminal
         cancelled = iq("jobs", "cancel", job_id)
         assert cancelled.code == 0
@@ -207,7 +206,9 @@ def test_the_doctor_finds_a_healthy_stack_healthy(iq: Shell) -> None:
     checks = {check["name"]: check for check in json.loads(run.out)}
     assert {check["verdict"] for check in checks.values()} == {"ok"}, run.out
     assert run.code == 0
-    assert {"settings", "api", "redis", "redis eviction", "redis appendonly", "s3", "workers", "messages"} <= {*checks}
+    services = {"api", "mcp", "redis", "redis eviction", "redis appendonly", "s3", "workers", "messages"}
+    assert {"settings", *services} <= {*checks}
+    assert checks["api key"]["detail"] == "first of local may admin, read, submit"
     assert "painted" in checks["openai"]["detail"]
 
 

@@ -61,7 +61,7 @@ def test_a_bad_setting_stops_a_process_with_one_line(
 
 SESSION_COMMANDS = tuple(f"session {name}" for name in ("start", "continue", "list", "show", "fork", "end"))
 JOB_COMMANDS = ("jobs", "jobs list", "jobs show", "jobs wait", "jobs cancel")
-PROCESSES = ("up", "down", "api", "worker", "sandbox")
+PROCESSES = ("up", "down", "api", "worker", "mcp", "mcp config", "sandbox", "flower")
 
 
 @pytest.mark.parametrize(
@@ -84,13 +84,13 @@ def test_the_version_is_the_installed_one(alone: Shell) -> None:
     assert re.fullmatch(r"imagequeue \d+\.\d+\.\d+\n", alone("--version").out)
 
 
-@pytest.mark.parametrize("named", ["generate", "edit", "session show"])
+@pytest.mark.parametrize("named", ["generate", "edit", "session show", "mcp config"])
 def test_help_imports_nothing_heavy(alone: Shell, named: str) -> None:
     command = [sys.executable, "-X", "importtime", str(SCRIPT), *named.split(), "--help"]
     run = subprocess.run(command, cwd=alone.folder, env=alone.environment, capture_output=True, text=True, check=True)
     imported = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
     assert "imagequeue.cli.main" in imported
-    heavy = {"boto3", "celery", "flask", "openai", "redis", "httpx2", "PIL", "api", "worker", "sandbox"}
+    heavy = {"boto3", "celery", "flask", "openai", "redis", "httpx2", "PIL", "api", "worker", "sandbox", "mcp"}
     assert not heavy & imported
 
 

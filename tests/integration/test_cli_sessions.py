@@ -12,10 +12,8 @@ from typing import Any, cast
 
 import picture_kit as kit
 import pytest
-from cli_kit import Run, Shell
+from cli_kit import Run, Shell, client_of
 from PIL import Image, ImageDraw
-
-from imagequeue.client import Client
 
 SESSION_ID = re.compile(r"ses_[0-9A-Z]{26}")
 SIZE = (1024, 1024)
@@ -140,7 +138,7 @@ def test_images_that_cannot_be_used_are_told_in_one_line_and_make_no_job(
     with (iq.folder / "huge.png").open("wb") as huge:
         huge.truncate(50_000_000)
     commands = [("edit", "x"), ("session", "start", "x")][: 2 if "--mask" in arguments else 1]
-    with Client(str(stack["api_url"])) as client:
+    with client_of(stack) as client:
         before = client.list(limit=1)
         for command in commands:
             run = iq(*command, *arguments)

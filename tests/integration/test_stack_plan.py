@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import socket
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -12,16 +13,20 @@ from imagequeue.settings import load_settings
 from sandbox.stack.errors import PortTaken
 from sandbox.stack.ports import HOST, choose_port, is_free
 from sandbox.stack.processes import Service
-from sandbox.stack.services import StackPlan, plan_stack
-from sandbox.stack.state import load_remembered, remembered_port
+from sandbox.stack.services import DEFAULT_PORTS, StackPlan, plan_stack
+from sandbox.stack.state import load_remembered, remember_port, remembered_port
 
 
-def plan(data: Path, *, port: int | None = None, workers: int = 1, **user: str) -> StackPlan:
-    return plan_with(data, user, port=port, workers=workers)
+def plan(
+    data: Path, *, port: int | None = None, mcp_port: int | None = None, workers: int = 1, **user: str
+) -> StackPlan:
+    return plan_with(data, user, port=port, mcp_port=mcp_port, workers=workers)
 
 
-def plan_with(data: Path, user: dict[str, str], *, port: int | None = None, workers: int = 1) -> StackPlan:
-    return plan_stack(data, port=port, workers=workers, program=("imagequeue",), user=user, pid=1)
+def plan_with(
+    data: Path, user: dict[str, str], *, port: int | None = None, mcp_port: int | None = None, workers: int = 1
+) -> StackPlan:
+    return plan_stack(data, port=port, mcp_port=mcp_port, workers=workers, program=("imagequeue",), user=user, pid=1)
 
 
 def service(planned: StackPlan, name: str) -> Service:
@@ -31,9 +36,9 @@ def service(planned: StackPlan, name: str) -> Service:
 def test_services_start_in_the_order_of_their_needs(tmp_path: Path) -> None:
     planned = plan(tmp_path, workers=2)
     assert [service.name for service in planned.services] == [
-        *("redis", "s3", "sandbox", "worker-1", "worker-2", "api"),
+        *("redis", "s3", "sandbox", "worker-1", "worker-2", "api", "mcp"),
     ]
-    assert [service.stage for service in planned.services] == [0, 1, 2, 3, 3, 3]
+    assert [service.stage for service in planned.services] == [0, 0, 0, 1, 1, 1, 1]
 
 
 def test_what_all_services_may_take_to_stop_stays_within_10_seconds(tmp_path: Path) -> None:
@@ -43,7 +48,7 @@ def test_what_all_services_may_take_to_stop_stays_within_10_seconds(tmp_path: Pa
     assert sum(longest) <= 10
 
 
-@pytest.mark.parametrize("name", ["worker", "api", "sandbox"])
+@pytest.mark.parametrize("name", ["worker", "api", "mcp", "sandbox"])
 def test_the_users_settings_reach_the_processes_and_the_stacks_own_win(tmp_path: Path, name: str) -> None:
     planned = plan(tmp_path, IMAGEQUEUE_LEASE_SECONDS="3", IMAGEQUEUE_REDIS_URL="redis://prod/0", LANG="C.UTF-8")
     environment = service(planned, name).environment
@@ -53,10 +58,11 @@ def test_the_users_settings_reach_the_processes_and_the_stacks_own_win(tmp_path:
     assert environment["IMAGEQUEUE_SPOOL_DIR"] == str(tmp_path / "spool")
 
 
-def test_a_users_own_broker_and_s3_account_do_not_reach_the_stack(tmp_path: Path) -> None:
+def test_a_users_own_broker_api_and_s3_account_do_not_reach_the_stack(tmp_path: Path) -> None:
     planned = plan(
         tmp_path,
         IMAGEQUEUE_BROKER_URL="redis://prod/1",
+        IMAGEQUEUE_API_URL="https://prod",
         AWS_SESSION_TOKEN="theirs",
         AWS_PROFILE="theirs",
         AWS_ENDPOINT_URL="https://theirs",
@@ -64,7 +70,7 @@ def test_a_users_own_broker_and_s3_account_do_not_reach_the_stack(tmp_path: Path
     )
     environment = service(planned, "worker").environment
     keys = load_remembered(tmp_path)
-    assert "IMAGEQUEUE_BROKER_URL" not in environment
+    assert not {"IMAGEQUEUE_BROKER_URL", "IMAGEQUEUE_API_URL"} & set(environment)
     assert {name: value for name, value in environment.items() if name.startswith("AWS_")} == {
         "AWS_ACCESS_KEY_ID": keys.s3_access_key,
         "AWS_SECRET_ACCESS_KEY": keys.s3_secret_key,
@@ -138,6 +144,38 @@ def test_a_damaged_memory_is_made_anew(tmp_path: Path) -> None:
     keys = load_remembered(tmp_path)
     assert load_remembered(tmp_path) == keys
     assert len(keys.s3_secret_key) == 40
+
+
+def test_clients_of_the_bridge_are_told_where_it_listens(tmp_path: Path) -> None:
+    port = choose_port()
+    planned = plan(tmp_path, mcp_port=port)
+    bridge = service(planned, "mcp")
+    assert planned.stack.mcp_url == bridge.address == f"http://{HOST}:{port}/mcp"
+    assert bridge.command == ("imagequeue", "mcp", "--http", "--host", HOST, "--port", str(port))
+
+
+def test_a_bridges_default_port_that_is_taken_is_replaced_by_one_that_it_keeps(tmp_path: Path) -> None:
+    with closing(socket.socket()) as taken:
+        with suppress(OSError):  # somebody else has it
+            taken.bind((HOST, DEFAULT_PORTS["mcp"]))
+        taken.listen()
+        first = plan(tmp_path).stack
+    assert f":{DEFAULT_PORTS['mcp']}/" not in first.mcp_url
+    assert plan(tmp_path).stack.mcp_url == first.mcp_url
+
+
+@pytest.mark.parametrize("name", ["api", "mcp"])
+def test_api_and_bridge_never_get_the_same_port(tmp_path: Path, name: str) -> None:
+    other = {"api": "mcp", "mcp": "api"}[name]
+    asked = choose_port()
+    remember_port(tmp_path, other, asked)
+    given = {"port" if name == "api" else "mcp_port": asked}
+    stack = plan_with(tmp_path, {}, **given).stack
+    ports = {"api": urlsplit(stack.api_url).port, "mcp": urlsplit(stack.mcp_url).port}
+    assert ports[name] == asked
+    assert ports[other] != asked
+    with pytest.raises(PortTaken, match=f"Port {asked} was asked for twice"):
+        plan(tmp_path, port=asked, mcp_port=asked)
 
 
 @pytest.mark.parametrize("port", [-1, 0, 65_536])

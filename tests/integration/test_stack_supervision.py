@@ -64,7 +64,7 @@ def test_a_server_left_by_an_earlier_stack_is_named_before_anything_starts(
     monkeypatch.setattr("sandbox.stack.processes._LOCK_SECONDS", 0.1)
     left = spawn(service(tmp_path, PRINT_PID_AND_PAUSE, lambda: True))
     try:
-        assert run(port=None, data=tmp_path, workers=1, ready_file=None, program=("false",)) == 1
+        assert run(port=None, mcp_port=None, data=tmp_path, workers=1, ready_file=None, program=("false",)) == 1
         assert f"Another api still runs on this data folder (pid {left.pid})" in capsys.readouterr().out
         assert not (tmp_path / "redis").exists()
     finally:

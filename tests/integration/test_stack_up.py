@@ -1,4 +1,4 @@
-"""The whole stack with real Redis, S3 and processes; stand-ins take the place of api, worker and sandbox."""
+"""The whole stack with real Redis, S3 and processes; stand-ins take the place of api, worker, mcp and sandbox."""
 
 from __future__ import annotations
 
@@ -68,9 +68,10 @@ def test_it_prints_each_service_and_then_what_to_do_next(shared_up: Up) -> None:
     assert wait_until(lambda: "Ctrl-C" in up.printed(), 5)
     printed = up.printed()
     services = re.findall(r"^  (\w+) .*log: (.*)$", printed, re.MULTILINE)
-    names = ["redis", "s3", "sandbox", "worker", "api"]
+    names = ["redis", "s3", "sandbox", "worker", "api", "mcp"]
     assert services == [(name, str(up.data / "logs" / f"{name}.log")) for name in names]
-    for part in (ready["api_url"] + "/docs", str(up.data), "PAINTED", 'imagequeue generate "a lighthouse at dawn"'):
+    told = ("PAINTED", 'imagequeue generate "a lighthouse at dawn"', "imagequeue mcp config claude-code")
+    for part in (ready["api_url"] + "/docs", ready["mcp_url"], ready["key_file"], str(up.data), *told):
         assert part in printed
     assert "REAL" not in printed
 
@@ -92,7 +93,7 @@ def test_stopping_leaves_no_process(start_up: Starter, number: signal.Signals) -
     up = start_up(workers=2)
     up.wait_ready()
     pids = up.pids()
-    assert len(pids) >= 8  # redis, s3, sandbox, api, two workers and a child of each
+    assert len(pids) >= 9  # redis, s3, sandbox, api, mcp, two workers and a child of each
     began = time.monotonic()
     assert up.stop(number) == 0
     assert time.monotonic() - began < 10
@@ -104,7 +105,7 @@ def test_a_ctrl_c_in_the_terminal_reaches_the_services_as_an_orderly_stop(start_
     up.wait_ready()
     os.killpg(up.process.pid, signal.SIGINT)  # what a terminal does
     assert up.process.wait(20) == 0
-    assert up.traced("worker.signals") == up.traced("api.signals") == ["SIGTERM"]
+    assert up.traced("worker.signals") == up.traced("api.signals") == up.traced("mcp.signals") == ["SIGTERM"]
 
 
 def test_data_and_addresses_are_the_same_after_a_restart(start_up: Starter) -> None:
@@ -153,25 +154,29 @@ def test_when_the_supervisor_is_killed_its_services_end_and_the_next_start_has_t
                 os.kill(pid, signal.SIGKILL)
 
 
-def test_a_taken_port_is_a_clear_error_and_nothing_is_left_running(start_up: Starter) -> None:
+@pytest.mark.parametrize("option", ["--port", "--mcp-port"])
+def test_a_taken_port_is_a_clear_error_and_nothing_is_left_running(start_up: Starter, option: str) -> None:
     port = choose_port()
     with closing(socket.create_server((HOST, port))):
-        up = start_up("--port", str(port))
+        up = start_up(option, str(port))
         assert up.process.wait(20) == 2
         assert f"Port {port} is taken" in up.printed()
+        assert f"choose another with {option}." in up.printed()
     assert running_pid(up.data) is None
     assert up.traced("worker.pid") == []
 
 
-def test_the_port_that_was_asked_for_is_used_and_remembered(start_up: Starter) -> None:
-    port = choose_port()
-    first = start_up("--port", str(port))
-    assert first.wait_ready()["api_url"] == f"http://{HOST}:{port}"
+def test_the_ports_that_were_asked_for_are_used_and_remembered(start_up: Starter) -> None:
+    port, mcp_port = choose_port(), choose_port()
+    first = start_up("--port", str(port), "--mcp-port", str(mcp_port))
+    ready = first.wait_ready()
+    assert (ready["api_url"], ready["mcp_url"]) == (f"http://{HOST}:{port}", f"http://{HOST}:{mcp_port}/mcp")
     first.stop()
-    assert start_up().wait_ready()["api_url"] == f"http://{HOST}:{port}"
+    again = start_up().wait_ready()
+    assert (again["api_url"], again["mcp_url"]) == (ready["api_url"], ready["mcp_url"])
 
 
-@pytest.mark.parametrize("name", ["sandbox", "worker", "api"])
+@pytest.mark.parametrize("name", ["sandbox", "worker", "api", "mcp"])
 def test_a_service_that_dies_at_start_ends_all_with_the_end_of_its_log(start_up: Starter, name: str) -> None:
     up = start_up(STAND_IN_DIES=name)
     assert up.process.wait(40) == 1
@@ -194,7 +199,7 @@ def test_a_stop_while_starting_leaves_no_process(start_up: Starter, tmp_path: Pa
     assert "imagequeue is ready" not in up.printed()
 
 
-@pytest.mark.parametrize("name", ["worker", "api", "sandbox"])
+@pytest.mark.parametrize("name", ["worker", "api", "mcp", "sandbox"])
 def test_a_service_that_crashes_is_started_again(shared_up: Up, name: str) -> None:
     up = shared_up
     crashed = int(up.traced(f"{name}.pid")[0])

@@ -72,9 +72,9 @@ class Starter:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
         inherited |= {"STAND_IN_FOLDER": str(traces), "STAND_IN_WORKERS": str(workers), "PYTHONPATH": str(REPOSITORY)}
         options = ["--data", data, "--ready-file", ready_file, "--workers", str(workers)]
-        if not self.started and "--port" not in arguments:
-            # Not the default one, which a stack of another test process may be about to take; later starts remember it.
-            options += ["--port", str(choose_port())]
+        if not self.started:
+            # Not the default ones, which a stack of another test process may be about to take; later starts remember.
+            options += [word for name in ("--port", "--mcp-port") for word in (name, str(choose_port()))]
         with output.open("wb") as stream:
             process = subprocess.Popen(
                 [sys.executable, UP, *options, *arguments],

@@ -1,4 +1,4 @@
-"""A program in place of `imagequeue up`: the real supervisor, with stack_stand_in.py as its api, worker and sandbox."""
+"""A program in place of `imagequeue up`: the real supervisor, with stack_stand_in.py in place of our own processes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ def main() -> int:
     parser = ArgumentParser()
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--port", type=int)
+    parser.add_argument("--mcp-port", type=int)
     parser.add_argument("--ready-file", type=Path)
     parser.add_argument("--workers", type=int, default=1)
     options = parser.parse_args()
     return run(
         port=options.port,
+        mcp_port=options.mcp_port,
         data=options.data,
         workers=options.workers,
         ready_file=options.ready_file,

@@ -16,6 +16,16 @@ ROOT: Final = Path(__file__).parents[2]
 IMAGE_ENTRYPOINTS: Final[Mapping[str, tuple[str, ...]]] = {"redis": (), "rclone/rclone": ("rclone",)}
 """What the public images run their command with; redis's own entrypoint runs the command itself."""
 
+SECRETS: Final = {
+    "OPENAI_API_KEY": "sk-test-0123456789",
+    "AWS_ACCESS_KEY_ID": "compose-access-key",
+    "AWS_SECRET_ACCESS_KEY": "compose-secret-key",
+    "IMAGEQUEUE_KEY_PEPPER": "compose-pepper-0123456789",
+}
+MONITOR_LOGIN: Final = {"FLOWER_BASIC_AUTH": "operator:compose-password"}
+CONTAINER_PORTS: Final[Mapping[str, int]] = {"redis": 6379, "s3": 9000, "api": 8080, "mcp": 8765, "flower": 5555}
+STARTING_ORDER: Final = ("redis", "s3", "flower", "worker", "api", "mcp")
+
 _VARIABLE: Final = re.compile(
     r"\$(?:(?P<dollar>\$)|(?P<plain>\w+)|\{(?P<name>\w+)(?::(?P<kind>[-?])(?P<text>[^{}]*))?\})"
 )
@@ -61,6 +71,7 @@ class ComposeService:
     volumes: Mapping[str, str]  # container folder → volume
     ports: Mapping[int, str]  # container port → address and port on the machine
     stop_grace_seconds: int
+    profiles: tuple[str, ...]  # only started with one of these; without any, always
 
 
 def render(variables: Mapping[str, str]) -> dict[str, ComposeService]:
@@ -133,4 +144,5 @@ def _service(name: str, entry: Mapping[str, Any], variables: Mapping[str, str]) 
         volumes={folder: volume for volume, _, folder in (text.partition(":") for text in entry.get("volumes", []))},
         ports={int(port): address for address, _, port in (text.rpartition(":") for text in entry.get("ports", []))},
         stop_grace_seconds=int(str(entry.get("stop_grace_period", "10s")).removesuffix("s")),
+        profiles=tuple(entry.get("profiles", ())),
     )

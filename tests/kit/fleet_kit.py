@@ -135,7 +135,7 @@ class Fleet:
     def submit(self, prompt: str, **fields: object) -> Job:
         """Submit a small job."""
         request = {"type": "generate", "prompt": prompt, "quality": "low", "output_format": "jpeg", **fields}
-        return self.queue.submit(parse_request(request))
+        return self.queue.submit(parse_request(request)).job
 
     def finished(self, job: Job) -> Job:
         """The job once it has ended; the test fails when it does not end."""

@@ -11,7 +11,7 @@ from PIL import Image
 
 from imagequeue.jobs import Job, JobState
 from imagequeue.requests import ContinueSessionRequest, StartSessionRequest, parse_as
-from imagequeue.service import LOCAL_OWNER
+from imagequeue.submission import LOCAL_TERMS
 
 
 def picture(fleet: Fleet, colour: str = "steelblue", *, transparent: bool = False) -> str:
@@ -30,13 +30,13 @@ def picture(fleet: Fleet, colour: str = "steelblue", *, transparent: bool = Fals
 def start_session(fleet: Fleet, prompt: str, **fields: object) -> Job:
     """A new session's first turn."""
     request = {"prompt": prompt, "quality": "low", "images": [picture(fleet)], **fields}
-    return fleet.queue.sessions.start(parse_as(StartSessionRequest, request), owner=LOCAL_OWNER)
+    return fleet.queue.sessions.start(parse_as(StartSessionRequest, request), LOCAL_TERMS).job
 
 
 def add_turn(fleet: Fleet, first: Job, prompt: str, *, session_id: str | None = None, **fields: object) -> Job:
     """One more turn of the session that `first` belongs to."""
     request = parse_as(ContinueSessionRequest, {"prompt": prompt, "quality": "low", **fields})
-    return fleet.queue.sessions.add_turn(session_id or first.session_id or "", request, owner=LOCAL_OWNER)
+    return fleet.queue.sessions.add_turn(session_id or first.session_id or "", request, LOCAL_TERMS).job
 
 
 def chained(turns: Sequence[Job]) -> bool:

@@ -38,6 +38,16 @@ class Stack:
         """Where the API listens."""
         return cast("str", self.ready["api_url"])
 
+    @property
+    def mcp_url(self) -> str:
+        """Where the MCP bridge listens."""
+        return cast("str", self.ready["mcp_url"])
+
+    @property
+    def key_header(self) -> dict[str, str]:
+        """The header with the stack's first API key."""
+        return {"Authorization": f"Bearer {Path(self.ready['key_file']).read_text().strip()}"}
+
     def run(self, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command of the command line against this stack."""
         return subprocess.run(
@@ -57,12 +67,14 @@ class Stack:
     def post(self, path: str, wait: int = 60, **fields: object) -> dict[str, Any]:
         """Submit something small over HTTP and wait for its job."""
         body = {"quality": "low", "output_format": "jpeg", **fields}
-        answer = httpx2.post(f"{self.api_url}{path}", json=body, headers={"Prefer": f"wait={wait}"}, timeout=wait + 30)
+        headers = {"Prefer": f"wait={wait}", **self.key_header}
+        answer = httpx2.post(f"{self.api_url}{path}", json=body, headers=headers, timeout=wait + 30)
         return cast("dict[str, Any]", answer.raise_for_status().json())
 
     def get(self, path: str) -> httpx2.Response:
         """Ask the API."""
-        return httpx2.get(f"{self.api_url}{path}", follow_redirects=True, timeout=30).raise_for_status()
+        url, headers = f"{self.api_url}{path}", self.key_header
+        return httpx2.get(url, headers=headers, follow_redirects=True, timeout=30).raise_for_status()
 
 
 def clean_environment(data: Path, **changes: str) -> dict[str, str]:
@@ -78,8 +90,9 @@ def running_stack(data: Path, *arguments: str, **environment: str) -> Generator[
     ready_file, output = data / "ready.json", data / "up.out"
     variables = clean_environment(data, **environment)
     command = [PROGRAM, "up", "--data", str(data), "--ready-file", str(ready_file), *arguments]
-    if "--port" not in arguments:
-        command += ["--port", str(choose_port())]
+    for option in ("--port", "--mcp-port"):
+        if option not in arguments:
+            command += [option, str(choose_port())]
     with output.open("w") as out:
         process = subprocess.Popen(
             command, env=variables, stdout=out, stderr=subprocess.STDOUT, text=True, start_new_session=True

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
 
+import httpx2
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from fleet_kit import PROGRAM, answers
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
+from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult, ImageContent, ResourceLink, TextContent
 
 from sandbox.stack.ports import HOST, choose_port
@@ -120,7 +122,8 @@ def running_bridge(
 def bridge_environment(environment: Mapping[str, str], home: Path) -> dict[str, str]:
     """What a bridge needs of an environment, with a home of its own."""
     kept = {name: value for name, value in environment.items() if name.startswith(_FOREIGN)}
-    return {**kept, "HOME": str(home), "TMPDIR": str(home.parent / "tmp"), "IMAGEQUEUE_DATA_DIR": str(home / "none")}
+    own = {"HOME": str(home), "TMPDIR": str(home.parent / "tmp")}
+    return {"IMAGEQUEUE_DATA_DIR": str(home / "none"), **kept, **own}
 
 
 @contextmanager
@@ -155,16 +158,17 @@ class HttpBridge:
     url: str
     pid: int
     folder: Path
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])  # that clients send
 
 
 @contextmanager
-def running_http_bridge(folder: Path, environment: Mapping[str, str]) -> Generator[HttpBridge]:
+def running_http_bridge(folder: Path, environment: Mapping[str, str], host: str = HOST) -> Generator[HttpBridge]:
     """A bridge over HTTP until the block ends."""
     folder.mkdir(parents=True, exist_ok=True)
     port = choose_port()
     service = Service(
         name="mcp",
-        command=(BRIDGE, "--http", "--host", HOST, "--port", str(port)),
+        command=(BRIDGE, "--http", "--host", host, "--port", str(port)),
         environment={**os.environ, **bridge_environment(environment, folder)},
         log=folder / "mcp.log",
         healthy=lambda: answers(port, "/healthz"),
@@ -181,10 +185,17 @@ def running_http_bridge(folder: Path, environment: Mapping[str, str]) -> Generat
 @contextmanager
 def connected(bridge: HttpBridge) -> Generator[RunningBridge]:
     """A client of a bridge that listens."""
-    with start_blocking_portal() as portal:
-        client = Client(bridge.url)
-        with portal.wrap_async_context_manager(client):
-            yield RunningBridge(portal, client, bridge.folder, {}, bridge.pid)
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(_http_client(bridge)) as client:
+        yield RunningBridge(portal, client, bridge.folder, {}, bridge.pid)
+
+
+@asynccontextmanager
+async def _http_client(bridge: HttpBridge) -> AsyncGenerator[Client]:
+    """A client that makes any number of calls at once: each of them holds a connection."""
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
+    unlimited = httpx2.AsyncClient(limits=limits, timeout=LIMIT_SECONDS, trust_env=False, headers=dict(bridge.headers))
+    async with unlimited, Client(streamable_http_client(bridge.url, http_client=unlimited)) as client:
+        yield client
 
 
 StartBridge = Callable[..., RunningBridge]

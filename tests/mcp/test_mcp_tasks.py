@@ -2,70 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
-import json
-from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from collections.abc import Generator
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final
 
-import httpx2
 import pytest
 from bridge_kit import HttpBridge, running_http_bridge
 from fleet_kit import Fleet
+from wire_kit import TASKS, Wire
 
-TASKS: Final = "io.modelcontextprotocol/tasks"
 UNKNOWN: Final = "job_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z"
 INVALID_PARAMS, MISSING_CAPABILITY, HEADER_MISMATCH, NO_METHOD = -32602, -32021, -32020, -32601
 METHODS: Final = ("tasks/get", "tasks/update", "tasks/cancel")
-_numbers = itertools.count(1)
-
-
-@dataclass(frozen=True)
-class Wire:
-    """Says JSON-RPC to a bridge."""
-
-    bridge: HttpBridge
-    extensions: Mapping[str, object]
-
-    def __call__(self, method: str, headers: Mapping[str, str] | None = None, **params: Any) -> dict[str, Any]:
-        """Send a request of the revision 2026-07-28; gives its answer: result or error."""
-        meta = {
-            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-            "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
-            "io.modelcontextprotocol/clientCapabilities": {"extensions": self.extensions},
-        }
-        named = params.get("taskId") or params.get("name") or ""
-        answer = httpx2.post(
-            self.bridge.url,
-            json={"jsonrpc": "2.0", "id": next(_numbers), "method": method, "params": {**params, "_meta": meta}},
-            headers={
-                "Accept": "application/json, text/event-stream",
-                "MCP-Protocol-Version": "2026-07-28",
-                "Mcp-Method": method,
-                "Mcp-Name": named,
-                **(headers or {}),
-            },
-            timeout=60,
-            trust_env=False,
-        )
-        data = [line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: ")]
-        return cast("dict[str, Any]", json.loads(data[-1] if data else answer.text))
-
-    def result(self, method: str, **params: Any) -> dict[str, Any]:
-        """The result of a request that must succeed."""
-        answer = self(method, **params)
-        assert "result" in answer, answer
-        return cast("dict[str, Any]", answer["result"])
-
-    def generate(self, prompt: str) -> dict[str, Any]:
-        """Call generate_image."""
-        return self.result("tools/call", name="generate_image", arguments={"prompt": prompt, "quality": "low"})
-
-    def settled(self, fleet: Fleet, task_id: str) -> dict[str, Any]:
-        """The task once it has ended."""
-        fleet.finished(fleet.queue.get(task_id))
-        return self.result("tasks/get", taskId=task_id)
 
 
 @pytest.fixture(scope="module")

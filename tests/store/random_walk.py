@@ -16,6 +16,8 @@ from imagequeue.sessions import NewSession, Session, SessionState, SessionSubmit
 from imagequeue.store.attempts import job_id_of, lease_of
 
 OWNERS = (OWNER, "owner-2")
+KEYS = {OWNER: None, "owner-2": "key_walk"}
+"""The API key that pays for an owner's jobs."""
 HOLDERS = ("holder-1", "holder-2", "holder-3")
 _RELEASES = (AttemptOutcome.BUSY, AttemptOutcome.BUSY, AttemptOutcome.UNKNOWN)
 _OPEN_JOBS = 5
@@ -61,9 +63,11 @@ class Walk:
     def _submit(self) -> str:
         if len(self._open_jobs()) >= _OPEN_JOBS:
             return "enough"
+        owner = self._random.choice(OWNERS)
         new = new_job(
             id=f"job_{len(self.jobs):04}",
-            owner=self._random.choice(OWNERS),
+            owner=owner,
+            key_id=KEYS[owner],
             lane=self._random.choice(LANES),
             on_unknown_outcome=self._random.choice(("retry", "retry", "fail")),
         )
@@ -100,7 +104,8 @@ class Walk:
 
     def _join(self, session_id: str, owner: str, joins: SessionSubmit) -> str:
         policy = self._random.choice(("retry", "retry", "fail"))
-        fields = turn_job(session_id, id=f"job_{len(self.jobs):04}", owner=owner, on_unknown_outcome=policy)
+        job_id, key_id = f"job_{len(self.jobs):04}", KEYS[owner]
+        fields = turn_job(session_id, id=job_id, owner=owner, key_id=key_id, on_unknown_outcome=policy)
         try:
             job = self._bench.store.submit(new_job(**fields), joins)
         except (SessionClosed, SessionFull) as refusal:
@@ -150,7 +155,7 @@ class Walk:
     def _submit_again(self) -> str:
         if not (job := self._job()):
             return "none"
-        same = job.model_dump(include={"id", "owner", "lane", "session_id", "request", "on_unknown_outcome"})
+        same = job.model_dump(include={"id", "owner", "key_id", "lane", "session_id", "request", "on_unknown_outcome"})
         joins = SessionSubmit("continue", HOUR_MS, _MOST_TURNS) if job.session_id else None
         return self._bench.store.submit(new_job(**same), joins).state
 

@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 
 from imagequeue.jobs import AttemptOutcome, Claim, Image, Job, JobError, JobState, NewJob, Result
 from imagequeue.requests import GenerateRequest
+from imagequeue.store.api_keys import KeyStore
 from imagequeue.store.attempts import AttemptStore, Due, lease_of
 from imagequeue.store.connection import RedisClient
 from imagequeue.store.fleet import FleetStore
@@ -72,6 +73,7 @@ class Bench:
     sessions: SessionStore
     fleet: FleetStore
     limiter: LimiterStore
+    api_keys: KeyStore
 
     def submit(self, **changes: object) -> Job:
         """Store a new job."""
@@ -164,6 +166,7 @@ def bench_on(client: RedisClient, keys: Keys) -> Bench:
         sessions=SessionStore(client, keys),
         fleet=FleetStore(client, keys),
         limiter=LimiterStore(client, keys),
+        api_keys=KeyStore(client, keys),
     )
 
 

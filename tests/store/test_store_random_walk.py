@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
-from random_walk import OWNERS, Walk
+from key_kit import Purse
+from random_walk import KEYS, OWNERS, Walk
 from store_kit import Bench, BenchMaker, without_times
 
 from imagequeue.jobs import LANES, Attempt, AttemptOutcome, JobState
 from imagequeue.store.attempts import job_id_of
 from imagequeue.store.job_codec import job_from_hash
+from imagequeue.store.limits import micro
 
 STEPS = 400
 SEEDS = (2, 3, 4, 5)
@@ -40,6 +42,7 @@ def test_the_invariants_hold_after_every_step(bench: Bench, seed: int) -> None:
         try:
             sessions = {session_id: session_hash(bench, session_id) for session_id in walk.sessions}
             check_sets(bench, hashes)
+            check_books(bench, hashes)
             for session_id, session in sessions.items():
                 check_session(bench, session_id, session, hashes, forked_from=walk.sessions[session_id])
                 check_session_transition(sessions_before.get(session_id, {}), session)
@@ -96,6 +99,20 @@ def check_sets(bench: Bench, hashes: dict[str, Hash]) -> None:
     assert set(bench.members(keys.outbox)) | set(delayed) <= by_state[JobState.QUEUED]
     assert not set(bench.members(keys.outbox)) & set(delayed), "what waits for its time needs no message"
     assert all(score == float(hashes[name]["not_before"]) for name, score in delayed.items())
+
+
+def check_books(bench: Bench, hashes: dict[str, Hash]) -> None:
+    """Reserved is what each unfinished job of a key may cost, spent what its ended ones have cost."""
+    for owner, key_id in KEYS.items():
+        if key_id is None:
+            assert not any("key_id" in job for job in hashes.values() if job["owner"] == owner)
+            continue
+        jobs = [job_from_hash(job) for job in hashes.values() if job.get("key_id") == key_id]
+        reserved = {job.id: micro(job.estimate.high_usd) for job in jobs if not job.state.terminal}
+        purse = Purse(bench, key_id)
+        assert (purse.reserved, purse.reserved_in_all) == (reserved, sum(reserved.values()))
+        costs = [(job.cost_usd_estimated or 0) + job.possible_extra_cost_usd for job in jobs if job.state.terminal]
+        assert purse.spent == sum(map(micro, costs))
 
 
 def queued(fields: Hash) -> bool:

@@ -26,8 +26,11 @@ SECOND_IMAGE: Image = IMAGE.model_copy(update={"index": 1, "key": "images/job/1/
 
 
 def positions(bench: Bench, *jobs: Job) -> list[int | None]:
-    """Where the jobs stand now."""
-    return [bench.store.position(bench.store.get(job.id)) for job in jobs]
+    """Where the jobs stand now: each asked for alone, and all at once, is the same."""
+    alone = [bench.store.position(bench.store.get(job.id)) for job in jobs]
+    together = bench.store.positions([bench.store.get(job.id) for job in jobs])
+    assert [together[job.id] for job in jobs] == alone
+    return alone
 
 
 def test_positions_count_from_one_in_the_order_of_submission(bench: Bench) -> None:
@@ -42,6 +45,7 @@ def test_batch_jobs_wait_behind_every_interactive_one(bench: Bench) -> None:
     interactive = [bench.submit() for _ in range(2)]
     assert positions(bench, *interactive) == [1, 2]
     assert positions(bench, *batch) == [3, 4]
+    assert positions(bench, batch[0], *interactive) == [3, 1, 2]
 
 
 def test_who_should_have_a_hint_leaves_out_who_waits_for_a_retry(bench: Bench) -> None:

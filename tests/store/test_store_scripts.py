@@ -18,9 +18,9 @@ LIBRARIES = {name: FILES.pop(name) for name in sorted(FILES) if name.startswith(
 ALL = {**FILES, **LIBRARIES}
 KEYS = Keys("p:")
 SUPPLIED = {
-    *KEYS.for_job("job", "owner", "batch", "session"),
+    *KEYS.for_job("job", "owner", "batch", "session", "key"),
     *KEYS.for_fleet(),
-    *("index_final", "suspect", "delivery"),
+    *("index_final", "suspect", "delivery", "idempotency", "by_digest", "by_old_digest", "by_older_digest"),
 }
 
 HEADER = re.compile(
@@ -46,6 +46,9 @@ HELPERS = {
     "clear_suspect": ["suspect"],
     "limiter_state": ["limiter"],
     "limiter_take": ["limiter"],
+    "reserve": ["reserved", "spending"],
+    "settle": ["reserved", "spending"],
+    "job_cost": ["job"],
     **SESSION_HELPERS,
 }
 LOCAL_NAMES = re.compile(
@@ -164,7 +167,7 @@ def test_a_script_without_a_header_is_refused() -> None:
 
 
 def test_all_keys_lie_under_the_prefix_and_are_distinct() -> None:
-    job, fleet = KEYS.for_job("job_1", "owner", "batch", "ses_1"), KEYS.for_fleet()
+    job, fleet = KEYS.for_job("job_1", "owner", "batch", "ses_1", "key_1"), KEYS.for_fleet()
     singles = (KEYS.workers, KEYS.sweeper, KEYS.probe("n"), KEYS.waiting("interactive"), KEYS.suspect("w"))
     spelled = {*job.values(), *fleet.values(), *singles}
     assert all(key.startswith("p:") for key in spelled)

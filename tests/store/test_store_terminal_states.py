@@ -133,7 +133,17 @@ ACTIONS: dict[str, Action] = {
 def test_every_script_is_tried() -> None:
     folder = Path(imagequeue.store.__path__[0], "scripts")
     names = {path.stem for path in folder.glob("[!_]*.lua")}
-    without_jobs = {"fork", "close_session", "grant", "slow_down", "open_breaker", "unhinted", "handed_over"}
+    without_jobs = {
+        "fork",
+        "close_session",
+        "grant",
+        "slow_down",
+        "open_breaker",
+        "unhinted",
+        "handed_over",
+        "rotate_api_key",
+        "spending",
+    }
     assert names - without_jobs == set(ACTIONS)
     assert all("job" not in source(name).key_names for name in without_jobs)
 

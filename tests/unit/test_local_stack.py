@@ -17,11 +17,13 @@ from sandbox.stack.state import stack_lock, write_state
 
 STACK = LocalStack(
     api_url="http://127.0.0.1:8080",
+    mcp_url="http://127.0.0.1:8765/mcp",
     redis_url="redis://127.0.0.1:6379/0",
     s3_endpoint="http://127.0.0.1:9000",
     bucket="imagequeue",
     openai_base_url="http://127.0.0.1:9001/v1",
     sandbox=True,
+    key_file="/data/api_key",
     pid=os.getpid(),
 )
 

@@ -41,7 +41,7 @@ def forget_refusal(fleet: Fleet) -> bool:
 def edited(fleet: Fleet, prompt: str, **fields: object) -> Job:
     """A small edit that has ended."""
     request = {"type": "edit", "prompt": prompt, "images": [picture(fleet, "red")], "quality": "low", **fields}
-    return fleet.finished(fleet.queue.submit(parse_request(request)))
+    return fleet.finished(fleet.queue.submit(parse_request(request)).job)
 
 
 def endpoints(fleet: Fleet, prompt: str) -> list[str]:
@@ -133,7 +133,7 @@ def test_a_busy_responses_api_is_asked_again_without_another_refusal(refusing: F
 def test_cancelling_a_call_by_responses_leaves_no_upload(refusing: Fleet) -> None:
     refusing.sandbox.set_latency(600)
     request = {"type": "edit", "prompt": "cancelled responses", "images": [picture(refusing, "red")]}
-    job = refusing.queue.submit(parse_request(request))
+    job = refusing.queue.submit(parse_request(request)).job
     refusing.eventually(lambda: RESPONSES in endpoints(refusing, "cancelled responses"))
     assert len(kept_files(refusing)) == 1
     refusing.queue.cancel(job.id)

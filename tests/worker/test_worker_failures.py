@@ -58,7 +58,7 @@ def test_with_the_policy_fail_a_killed_workers_call_is_not_repeated(fleet: Fleet
     first = fleet.start_worker()
     fleet.sandbox.add_fault({"hang": True}, prompt="never twice")
     fail_fleet = make_fleet(fleet.environment | {"IMAGEQUEUE_ON_UNKNOWN_OUTCOME": "fail"}, fleet.sandbox, fleet.folder)
-    job = fail_fleet.queue.submit(parse_request({"prompt": "never twice"}))
+    job = fail_fleet.queue.submit(parse_request({"prompt": "never twice"})).job
     fleet.in_call("never twice")
     fleet.start_worker()
     fleet.kill(first)

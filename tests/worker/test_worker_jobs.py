@@ -82,7 +82,7 @@ def test_a_repeated_hint_does_not_call_again(working_fleet: Fleet) -> None:
 
 def test_interactive_jobs_are_served_before_batch_jobs_that_came_earlier(fleet: Fleet) -> None:
     request = parse_request({"prompt": "a batch line", "quality": "low"})
-    batch = [fleet.queue.submit(request, lane="batch") for _ in range(3)]
+    batch = [fleet.queue.submit(request, lane="batch").job for _ in range(3)]
     interactive = [fleet.submit(f"interactive {n}") for n in range(3)]
     assert fleet.queue.view(batch[0]).position == 4, "three interactive jobs go first"
     fleet.start_worker(IMAGEQUEUE_WORKER_SLOTS="1")

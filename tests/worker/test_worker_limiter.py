@@ -19,7 +19,7 @@ flows into it meanwhile, and five for calls that travel half a second longer tha
 def batch_job(fleet: Fleet, prompt: str) -> Job:
     """A small job that nobody sits and waits for."""
     request = {"prompt": prompt, "quality": "low", "output_format": "jpeg"}
-    return fleet.queue.submit(parse_request(request), lane="batch")
+    return fleet.queue.submit(parse_request(request), lane="batch").job
 
 
 def parked(fleet: Fleet) -> int:

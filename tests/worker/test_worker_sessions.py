@@ -22,7 +22,7 @@ SUCCEEDED, CANCELLED, FAILED = JobState.SUCCEEDED, JobState.CANCELLED, JobState.
 def test_an_edit_sends_the_very_bytes_of_its_images_and_mask(working_fleet: Fleet) -> None:
     image, mask = picture(working_fleet, "red"), picture(working_fleet, transparent=True)
     request = {"type": "edit", "prompt": "masked edit", "images": [image], "mask": mask, "quality": "low", "n": 2}
-    job = working_fleet.finished(working_fleet.queue.submit(parse_request(request)))
+    job = working_fleet.finished(working_fleet.queue.submit(parse_request(request)).job)
     assert job.state is SUCCEEDED, job.error
     assert len(job.images) == 2
     (call,) = working_fleet.sandbox.calls("masked edit")
@@ -138,7 +138,7 @@ def test_a_turn_whose_worker_was_stopped_past_its_lease_is_taken_over_and_the_la
 def test_an_input_that_cannot_be_had_fails_the_job_before_anything_is_spent(working_fleet: Fleet) -> None:
     image = picture(working_fleet)
     request = parse_request({"type": "edit", "prompt": "gone input", "images": [image]})
-    job = working_fleet.queue.submit(request.model_copy(update={"images": ("http://images.invalid/picture.png",)}))
+    job = working_fleet.queue.submit(request.model_copy(update={"images": ("http://images.invalid/picture.png",)})).job
     job = working_fleet.finished(job)
     assert (job.state, job.error and job.error.code) == (FAILED, "url_unreachable")
     assert working_fleet.sandbox.calls("gone input") == []

@@ -1,12 +1,13 @@
 -- Cancels a queued job at once; asks the worker of a running one to stop. A session's turn leaves its session.
--- KEYS: job, waiting, outbox, delayed, index_queued, index_cancelled, events, changes, session, turns, halted, parked, parked_loads, granted
+-- USES: _budget
+-- KEYS: job, waiting, outbox, delayed, index_queued, index_cancelled, events, changes, session, turns, halted, parked, parked_loads, granted, reserved, spending
 -- ARGV: job_id, error (JSON)
 -- Returns: {what, id of the turn that runs next or ''}; what is 'cancelled' (also when it was before), 'requested',
 --   'finished' (too late) or 'missing'
 local job, waiting, outbox, delayed, index_queued, index_cancelled, events, changes, session, turns, halted, parked,
-  parked_loads, granted = unpack(KEYS)
+  parked_loads, granted, reserved, spending = unpack(KEYS)
 local job_id, error_json = unpack(ARGV)
-local state = redis.call('HGET', job, 'state')
+local state, key_id = unpack(redis.call('HMGET', job, 'state', 'key_id'))
 if not state then
   return {'missing', ''}
 end
@@ -31,6 +32,9 @@ redis.call('ZREM', delayed, job_id)
 redis.call('ZREM', parked, job_id)
 redis.call('HDEL', parked_loads, job_id)
 redis.call('HDEL', granted, job_id)
+if key_id then
+  settle(reserved, spending, job_id, job_cost(job), now)
+end
 move_index(index_queued, index_cancelled, job_id)
 record_event(events, changes, job_id, 'cancelled', {state = 'cancelled', at = now})
 local next_turn = ''

@@ -1,13 +1,14 @@
 -- Ends a running job: final state, outputs, cost, in one step. Refused to everybody but the current holder. A session's
 -- turn unlocks the session, hands its image over and lets the next turn run.
--- KEYS: job, leases, index_running, index_final, events, changes, waiting, outbox, session, turns, halted, suspect
+-- USES: _budget
+-- KEYS: job, leases, index_running, index_final, events, changes, waiting, outbox, session, turns, halted, suspect, reserved, spending
 -- ARGV: job_id, attempt, holder, state, attempt_patch (JSON), image for the session (JSON) or '', its format, then field and value in turn
 -- Returns: {'finished', id of the turn that runs next or ''} (also when the same holder repeats it), {'refused', ''}
-local job, leases, index_running, index_final, events, changes, waiting, outbox, session, turns, halted, suspect =
-  unpack(KEYS)
+local job, leases, index_running, index_final, events, changes, waiting, outbox, session, turns, halted, suspect,
+  reserved, spending = unpack(KEYS)
 local job_id, attempt, holder, state, attempt_patch, session_image, session_format = unpack(ARGV, 1, 7)
-local current_state, current, current_holder, session_id, turn =
-  unpack(redis.call('HMGET', job, 'state', 'attempt', 'holder', 'session_id', 'turn'))
+local current_state, current, current_holder, session_id, turn, key_id =
+  unpack(redis.call('HMGET', job, 'state', 'attempt', 'holder', 'session_id', 'turn', 'key_id'))
 if current ~= attempt or current_holder ~= holder then
   return {'refused', ''}
 end
@@ -28,6 +29,9 @@ redis.call('HSET', job, 'state', state, 'finished_at', now, unpack(ARGV, 8))
 redis.call('HDEL', job, 'spooled_at')
 redis.call('ZREM', leases, job_id .. ':' .. attempt .. ':' .. holder)
 clear_suspect(suspect, job_id)
+if key_id then
+  settle(reserved, spending, job_id, job_cost(job), now)
+end
 move_index(index_running, index_final, job_id)
 record_event(events, changes, job_id, state, {state = state, attempt = tonumber(attempt), at = now})
 if not session_id then

@@ -1,21 +1,40 @@
 -- Stores a new job, lets it join the queue, and leaves it in the outbox until its message is sent. A session's turn joins
--- the session's turns; it joins the queue only when no other turn is before it.
--- KEYS: job, waiting, outbox, sequence, index_all, index_queued, events, changes, session, turns, history, index_sessions, sessions_idle
--- ARGV: job_id, session_id or '', 'start' or 'continue', idle_ms, most turns that wait, field count, fields of the session, fields of the job
--- Returns: 'stored' (also when repeated after a lost answer), 'session_missing', 'session_ended', 'session_expired', 'session_full'
-local job, waiting, outbox, sequence, index_all, index_queued, events, changes, session, turns, history, index_sessions, sessions_idle =
-  unpack(KEYS)
-local job_id, session_id, mode, idle_ms, most_turns, field_count = unpack(ARGV, 1, 6)
+-- the session's turns; it joins the queue only when no other turn is before it. All refusals come before any write.
+-- USES: _budget
+-- KEYS: job, waiting, outbox, sequence, index_all, index_queued, events, changes, session, turns, history, index_sessions, sessions_idle, idempotency, api_key, reserved, spending, pace
+-- ARGV: job_id, session_id or '', 'start' or 'continue', idle_ms, most turns that wait, field count, fingerprint of what came
+--   with the idempotency key or '', milliseconds that the key is kept, key_id or '', most that the job may cost (millionths of
+--   a dollar), fields of the session, fields of the job
+-- Returns: {'stored'} (also when repeated after a lost answer), {'stored', jobs a minute, how many may come now,
+--   milliseconds until one more may}, {'replayed', job_id}, {'idempotency_key_reused'}, {'session_missing'},
+--   {'session_ended'}, {'session_expired'}, {'session_full'}, {'too_many_jobs', in flight, limit},
+--   {'too_fast', milliseconds to wait, limit}, {'daily_budget' or 'monthly_budget', limit, spent, reserved} (millionths)
+local job, waiting, outbox, sequence, index_all, index_queued, events, changes, session, turns, history, index_sessions,
+  sessions_idle, idempotency, api_key, reserved, spending, pace = unpack(KEYS)
+local job_id, session_id, mode, idle_ms, most_turns, field_count, fingerprint, kept_ms, key_id, most_cost = unpack(ARGV, 1, 10)
+local first_session_field = 11
+local first_job_field = first_session_field + 2 * field_count
 if redis.call('EXISTS', job) == 1 then
-  return 'stored'
+  return {'stored'}
 end
 local now = now_ms()
-local first_job_field = 7 + 2 * field_count
+local stored = {'stored'}
+
+if fingerprint ~= '' then
+  local before = redis.call('GET', idempotency)
+  if before then
+    local known, known_job = string.match(before, '^(%S+) (%S+)$')
+    if known ~= fingerprint then
+      return {'idempotency_key_reused'}
+    end
+    return {'replayed', known_job}
+  end
+end
 
 if mode == 'continue' then
   local state, updated_at = unpack(redis.call('HMGET', session, 'state', 'updated_at'))
   if not state then
-    return 'session_missing'
+    return {'session_missing'}
   end
   local turns_waiting = redis.call('ZCARD', turns)
   if state == 'active' and turns_waiting == 0 and updated_at + idle_ms < now then
@@ -23,16 +42,55 @@ if mode == 'continue' then
     state = 'expired'
   end
   if state ~= 'active' then
-    return state == 'expired' and 'session_expired' or 'session_ended'
+    return {state == 'expired' and 'session_expired' or 'session_ended'}
   end
   if turns_waiting >= tonumber(most_turns) then
-    return 'session_full'
+    return {'session_full'}
   end
-elseif mode == 'start' then
-  redis.call('HSET', session, 'created_at', now, 'state', 'active', unpack(ARGV, 7, first_job_field - 1))
-  redis.call('ZADD', index_sessions, 0, session_id)
 end
 
+if key_id ~= '' then
+  local per_minute, in_flight, daily, monthly =
+    unpack(redis.call('HMGET', api_key, 'jobs_per_minute', 'jobs_in_flight', 'daily_budget', 'monthly_budget'))
+  local flying = in_flight and redis.call('HLEN', reserved)
+  if in_flight and flying >= tonumber(in_flight) then
+    return {'too_many_jobs', flying, tonumber(in_flight)}
+  end
+  if daily or monthly then
+    local day, month = spending_fields(now)
+    local held, today, this_month = unpack(redis.call('HMGET', spending, 'reserved', day, month))
+    held, today, this_month = tonumber(held or 0), tonumber(today or 0), tonumber(this_month or 0)
+    if daily and today + held + most_cost > tonumber(daily) then
+      return {'daily_budget', tonumber(daily), today, held}
+    end
+    if monthly and this_month + held + most_cost > tonumber(monthly) then
+      return {'monthly_budget', tonumber(monthly), this_month, held}
+    end
+  end
+  if per_minute then
+    -- A leaking bucket that holds a minute's jobs: how full it was, and when. Whole jobs stay whole numbers, so that
+    -- rounding refuses none.
+    local limit = tonumber(per_minute)
+    local interval = 60000 / limit
+    local level, at = string.match(redis.call('GET', pace) or '', '^(%S+) (%S+)$')
+    level = math.max(0, tonumber(level or 0) - math.max(0, now - tonumber(at or now)) / interval) + 1
+    if level > limit + 0.000001 then
+      return {'too_fast', math.ceil((level - limit) * interval), limit}
+    end
+    redis.call('SET', pace, string.format('%.9f %.0f', level, now), 'PX', 60001)
+    local remaining = math.floor(limit - level + 0.000001)
+    stored = {'stored', limit, remaining, math.ceil((level - (limit - remaining - 1)) * interval)}
+  end
+  reserve(reserved, spending, job_id, most_cost)
+end
+
+if fingerprint ~= '' then
+  redis.call('SET', idempotency, fingerprint .. ' ' .. job_id, 'PX', kept_ms)
+end
+if mode == 'start' then
+  redis.call('HSET', session, 'created_at', now, 'state', 'active', unpack(ARGV, first_session_field, first_job_field - 1))
+  redis.call('ZADD', index_sessions, 0, session_id)
+end
 local place = redis.call('INCR', sequence)
 local runs_next = true
 if session_id ~= '' then
@@ -53,4 +111,4 @@ end
 redis.call('ZADD', index_all, 0, job_id)
 redis.call('ZADD', index_queued, 0, job_id)
 record_event(events, changes, job_id, 'queued', {state = 'queued', at = now})
-return 'stored'
+return stored
