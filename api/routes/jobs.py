@@ -53,7 +53,9 @@ def get_job(path: JobPath, query: JobQuery, header: PreferHeader) -> Response:
 def list_jobs(query: JobListQuery) -> Response:
     """List jobs, newest first; or look at some of them at once, by their ids."""
     if query.ids is not None:
-        return view_answer(JobPage(jobs=the_queue().look(query.ids.split(",")), next_cursor=None), 200)
+        return view_answer(
+            JobPage(jobs=the_queue().look(query.ids.split(","), owner=the_owner()), next_cursor=None), 200
+        )
     page = the_queue().list(
         state=query.state,
         job_type=query.type,
