@@ -7,18 +7,24 @@ from flask_openapi.openapi import OpenAPI
 from api.auth import register_auth
 from api.context import attach
 from api.document import make_application
+from api.openai_wire.errors import register_openai_errors
 from api.parameters import refuse_repeated_parameters
 from api.problems import register_problems
 from api.request_body import drain_unread_bodies
 from api.request_log import register_request_log
 from api.routes.docs import register_docs
+from api.routes.events import event_routes
 from api.routes.health import health_routes
 from api.routes.images import image_routes
 from api.routes.jobs import job_routes
 from api.routes.keys import key_routes
+from api.routes.openai import openai_routes
 from api.routes.problems import problem_routes
 from api.routes.sessions import session_routes
 from api.routes.uploads import upload_routes
+from api.routes.usage import usage_routes
+from api.routes.webhooks import webhook_routes
+from api.strictness import refuse_ambiguous_requests
 from imagequeue.service import ImageQueue
 from imagequeue.settings import Settings
 
@@ -30,10 +36,15 @@ def create_app(queue: ImageQueue, settings: Settings) -> OpenAPI:
     attach(app, queue, settings)
     register_request_log(app)
     register_problems(app)
+    refuse_ambiguous_requests(app, settings)
     register_auth(app)
+    register_openai_errors(app)
     refuse_repeated_parameters(app)
     drain_unread_bodies(app)
-    resources = (job_routes(), image_routes(), session_routes(), upload_routes(), key_routes())
+    resources = (
+        *(job_routes(), image_routes(), session_routes(), upload_routes(), event_routes()),
+        *(usage_routes(), key_routes(), webhook_routes(), openai_routes()),
+    )
     for routes in (*resources, health_routes(), problem_routes()):
         app.register_api(routes)
     register_docs(app)

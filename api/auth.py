@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from flask import Flask, g, request
@@ -10,6 +11,8 @@ from api.context import the_caller, the_queue
 from imagequeue.api_keys import Scope
 from imagequeue.errors import Forbidden, Unauthorized
 
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+"""RFC 6750, section 2.1."""
 _PROTECTED: Final = "/v1/"
 _READING: Final = ("GET", "HEAD", "OPTIONS")
 _ADMIN: Final = "/v1/keys"
@@ -35,7 +38,7 @@ def _secret() -> str | None:
     if given is None:
         return None
     scheme, _, secret = given.partition(" ")
-    if scheme.lower() != "bearer":
+    if scheme.lower() != "bearer" or not _TOKEN.fullmatch(secret.strip()):
         raise Unauthorized("The Authorization header must be 'Bearer iq_…'.")
     return secret.strip()
 

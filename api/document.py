@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import cache
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any, Final, Literal, cast
@@ -14,27 +14,18 @@ from flask_openapi.models.info import Info
 from flask_openapi.models.tag import Tag
 from flask_openapi.openapi import OpenAPI
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
 
+from api.examples import BODY_EXAMPLES, PROBLEM_EXAMPLES
 from api.problems import PROBLEM_JSON, PROBLEM_TYPES, Problem
-from imagequeue.key_requests import KeyLimitsRequest, KeyRequest, RotateRequest
-from imagequeue.key_views import CallerView, IssuedKeyView, KeyList, KeyView
-from imagequeue.requests import (
-    ContinueSessionRequest,
-    EditRequest,
-    ForkSessionRequest,
-    GenerateRequest,
-    StartSessionRequest,
-)
-from imagequeue.session_views import SessionPage, SessionView
-from imagequeue.uploads import UploadedImage, UploadRequest, UploadTarget
-from imagequeue.views import JobPage, JobView
+from api.schemas import component_schemas, reference
+from imagequeue.webhook_views import WebhookEvent
 
 OPENAPI_VERSION: Final = "3.1.0"
-_REF: Final = "#/components/schemas/{model}"
 AUTH_PROBLEMS: Final = ("unauthorized", "forbidden")
 """Of every address under `/v1`."""
 _KEY_SCHEME: Final = "apiKey"
+_WEBHOOK: Final = "{$request.body#/webhook}"
+"""The address of the callback: where the body says."""
 _BEARER: Final = {"type": "http", "scheme": "bearer", "description": "`iq_…`, as `imagequeue keys` makes them."}
 _KEY_NEEDED: Final[list[dict[str, list[str]]]] = [{_KEY_SCHEME: []}, {}]
 """The second one is for an installation where no key was ever made."""
@@ -44,58 +35,18 @@ View = Callable[..., ResponseReturnValue]
 Answer = dict[str, Any]
 
 
-class Health(BaseModel):
-    """The process serves."""
-
-    status: Literal["ok"]
-
-
-class Part(BaseModel):
-    """Whether one part serves, and what to do when it does not."""
-
-    ok: bool
-    detail: str
-
-
-class Readiness(BaseModel):
-    """Whether jobs can be taken and worked on now, part by part."""
-
-    status: Literal["ready", "paused", "unready"]
-    parts: dict[str, Part]
-
-
-_TAKEN: Final[tuple[type[BaseModel], ...]] = (
-    GenerateRequest,
-    EditRequest,
-    StartSessionRequest,
-    ContinueSessionRequest,
-    ForkSessionRequest,
-    UploadRequest,
-    KeyRequest,
-    KeyLimitsRequest,
-    RotateRequest,
-)
-_SHOWN: Final[tuple[type[BaseModel], ...]] = (
-    JobView,
-    JobPage,
-    SessionView,
-    SessionPage,
-    UploadedImage,
-    UploadTarget,
-    KeyView,
-    IssuedKeyView,
-    KeyList,
-    CallerView,
-    Problem,
-    Health,
-    Readiness,
-)
-
-
 def make_application(import_name: str) -> OpenAPI:
     """An application without routes, whose `api_doc` becomes the OpenAPI document."""
-    components = {"schemas": component_schemas(), "securitySchemes": {_KEY_SCHEME: _BEARER}}
-    document = {"openapi": OPENAPI_VERSION, "components": components}
+    components = {
+        "schemas": component_schemas(),
+        "examples": {code: {"value": example} for code, example in PROBLEM_EXAMPLES.items()},
+        "securitySchemes": {_KEY_SCHEME: _BEARER},
+    }
+    document = {
+        "openapi": OPENAPI_VERSION,
+        "components": components,
+        "webhooks": {"job-event": {"post": _job_event()}},
+    }
     return OpenAPI(
         import_name,
         info=Info(
@@ -116,7 +67,7 @@ def make_application(import_name: str) -> OpenAPI:
 
 def add_route(
     blueprint: APIBlueprint,
-    method: Literal["get", "post"],
+    method: Literal["get", "post", "delete"],
     rule: str,
     view: View,
     answers: Mapping[int, Answer],
@@ -125,6 +76,8 @@ def add_route(
     body: type[BaseModel] | Mapping[str, type[BaseModel]] | None = None,
     body_required: bool = True,
     other_bodies: Mapping[str, Any] | None = None,
+    default: Answer | None = None,
+    announced: bool = False,
 ) -> None:
     """Serve `view` at `rule` and put it into the document.
 
@@ -138,16 +91,23 @@ def add_route(
         body: model of the JSON body, or one for each value of its `type`.
         body_required: whether the address refuses a request without a body.
         other_bodies: schemas of the bodies that it takes instead, by media type.
+        default: any other answer; by default a problem. An address that has one tells all of its errors in that form.
+        announced: whether the job's end is told to the `webhook` in the body.
     """
-    if blueprint.url_prefix:
+    if blueprint.url_prefix and default is None:
         problems = (*problems, *AUTH_PROBLEMS)
-    responses = {**dict(answers), **_problem_answers(problems), "default": _problem_answer("An unexpected error.")}
-    options: dict[str, Any] = {"responses": responses, "operation_id": view.__name__}
+    unexpected = default or _problem_answer("An unexpected error.")
+    responses = {**dict(answers), **_problem_answers(problems), "default": unexpected}
+    summary, _, description = (inspect.getdoc(view) or "").partition("\n\n")
+    options: dict[str, Any] = {"responses": responses, "operation_id": view.__name__, "summary": summary}
+    options["description"] = description or summary
+    if announced:
+        options["openapi_extensions"] = {"callbacks": {"job-event": {_WEBHOOK: {"post": _job_event()}}}}
     if blueprint.url_prefix:
         options["security"] = _KEY_NEEDED
     if body is not None:
-        schemas = {"application/json": _body_schema(body), **(other_bodies or {})}
-        content = {media_type: {"schema": schema} for media_type, schema in schemas.items()}
+        others = {media_type: {"schema": schema} for media_type, schema in (other_bodies or {}).items()}
+        content = {"application/json": _body(body), **others}
         options["request_body"] = {"required": body_required, "content": content}
     register = cast("Callable[..., Callable[[View], View]]", getattr(blueprint, method))
     register(rule, **options)(view)
@@ -160,12 +120,12 @@ def make_blueprint(name: str, description: str, prefix: str | None = None) -> AP
 
 def json_answer(model: type[BaseModel], description: str, headers: Mapping[str, str] | None = None) -> Answer:
     """An answer whose body is `model`; `headers` by name, with what they say."""
-    return other_answer(description, headers, {"application/json": {"schema": _reference(model)}})
+    return other_answer(description, headers, {"application/json": {"schema": reference(model)}})
 
 
 def either_answer(models: tuple[type[BaseModel], ...], description: str) -> Answer:
     """An answer whose body is one of `models`."""
-    schema = {"oneOf": [_reference(model) for model in models]}
+    schema = {"oneOf": [reference(model) for model in models]}
     return other_answer(description, content={"application/json": {"schema": schema}})
 
 
@@ -181,30 +141,29 @@ def other_answer(
     return {**answer, "content": dict(content)} if content else answer
 
 
-def component_schemas() -> dict[str, Any]:
-    """The schemas of all bodies, by name."""
-    return _references_and_schemas()[1]
+def _job_event() -> dict[str, Any]:
+    """What receivers get."""
+    return {
+        "summary": "A job has ended.",
+        "description": "Signed by the Standard Webhooks specification; sent to the job's `webhook` and to endpoints.",
+        "tags": ["webhooks"],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": reference(WebhookEvent)}}},
+        "responses": {"2XX": {"description": "Delivered. Anything else is tried again."}},
+    }
+
+
+def _body(body: type[BaseModel] | Mapping[str, type[BaseModel]]) -> dict[str, Any]:
+    models = body.values() if isinstance(body, Mapping) else [body]
+    examples = {name: {"value": value} for model in models for name, value in BODY_EXAMPLES[model].items()}
+    return {"schema": _body_schema(body), "examples": examples}
 
 
 def _body_schema(body: type[BaseModel] | Mapping[str, type[BaseModel]]) -> dict[str, Any]:
     if not isinstance(body, Mapping):
-        return dict(_reference(body))
-    references = {kind: _reference(model) for kind, model in body.items()}
+        return dict(reference(body))
+    references = {kind: reference(model) for kind, model in body.items()}
     mapping = {kind: reference["$ref"] for kind, reference in references.items()}
     return {"oneOf": list(references.values()), "discriminator": {"propertyName": "type", "mapping": mapping}}
-
-
-def _reference(model: type[BaseModel]) -> dict[str, str]:
-    return _references_and_schemas()[0][model]
-
-
-@cache
-def _references_and_schemas() -> tuple[dict[object, dict[str, str]], dict[str, Any]]:
-    """References to, and schemas of, what is sent and shown; pydantic tells two forms of one model apart by name."""
-    modes = {**dict.fromkeys(_TAKEN, "validation"), **dict.fromkeys(_SHOWN, "serialization")}
-    references, schema = models_json_schema(cast("Any", list(modes.items())), ref_template=_REF)
-    named = {cast("object", model): cast("dict[str, str]", found) for (model, _), found in references.items()}
-    return named, cast("dict[str, Any]", schema["$defs"])
 
 
 def _problem_answers(codes: tuple[str, ...]) -> dict[int, Answer]:
@@ -212,10 +171,15 @@ def _problem_answers(codes: tuple[str, ...]) -> dict[int, Answer]:
     for code in codes:
         by_status.setdefault(PROBLEM_TYPES[code].status, []).append(code)
     return {
-        status: _problem_answer(f"{HTTPStatus(status).phrase}: " + " or ".join(f"`{code}`" for code in found))
+        status: _problem_answer(f"{HTTPStatus(status).phrase}: " + " or ".join(f"`{code}`" for code in found), found)
         for status, found in by_status.items()
     }
 
 
-def _problem_answer(description: str) -> Answer:
-    return other_answer(description, content={PROBLEM_JSON: {"schema": _reference(Problem)}})
+def _problem_answer(description: str, codes: Sequence[str] = ()) -> Answer:
+    """A problem; one of these codes, if the operation names them."""
+    if not codes:
+        return other_answer(description, content={PROBLEM_JSON: {"schema": reference(Problem)}})
+    schema = {"allOf": [reference(Problem), {"properties": {"code": {"enum": list(codes)}}}]}
+    examples = {code: {"$ref": f"#/components/examples/{code}"} for code in codes}
+    return other_answer(description, content={PROBLEM_JSON: {"schema": schema, "examples": examples}})

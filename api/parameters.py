@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from datetime import date
 from typing import Annotated, Final, Literal, Self
 
 from flask import Flask, request
@@ -15,6 +16,7 @@ from pydantic import (
     Field,
     ModelWrapValidatorHandler,
     ValidationError,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -24,12 +26,17 @@ from imagequeue.errors import InvalidRequest, Violation
 from imagequeue.jobs import JobState, JobType, is_job_id
 from imagequeue.requests import shown, violations
 from imagequeue.sessions import is_session_id
+from imagequeue.usage_reports import Grouping
+from imagequeue.webhooks import DeliveryState, is_delivery_id
 
 DEFAULT_PAGE: Final = 20
 MAX_PAGE: Final = 100
 _EXAMPLE_ID: Final = "job_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z"
 _EXAMPLE_SESSION_ID: Final = "ses_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z"
+_EXAMPLE_ENDPOINT_ID: Final = "whe_0a1b2c3d4e5f60718293a4b5"
+_EXAMPLE_DELIVERY_ID: Final = "dlv_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z_0a1b2c3d"
 _SECONDS: Final = re.compile(r"\d{1,15}(\.\d{1,9})?", re.ASCII)
+_DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _PREFER_REATTACH: Final = re.compile(r"(?:^|,)\s*reattach\s*(?:[,;]|$)", re.ASCII | re.IGNORECASE)
 _PREFER_WAIT: Final = re.compile(r'(?:^|,)\s*wait\s*=\s*"?(\d{1,15})"?\s*(?:[,;]|$)', re.ASCII | re.IGNORECASE)
 
@@ -81,6 +88,21 @@ def _seconds(value: object) -> object:
     raise PydanticCustomError("wait", "{rule}", {"rule": rule, "example": "30"})
 
 
+def _ids(value: object) -> object:
+    ids = value.split(",") if isinstance(value, str) else []
+    if 1 <= len(ids) <= MAX_PAGE and all(ids):
+        return tuple(dict.fromkeys(ids))
+    rule = f"must be ids of jobs, 1 to {MAX_PAGE}, separated by commas"
+    raise PydanticCustomError("ids", "{rule}", {"rule": rule, "example": _EXAMPLE_ID})
+
+
+def _day(value: object) -> object:
+    if isinstance(value, str) and _DAY.fullmatch(value):
+        return value
+    rule = "must be a day as YYYY-MM-DD"  # a number would be read as seconds since 1970
+    raise PydanticCustomError("day", "{rule}", {"rule": rule, "example": "2026-08-31"})
+
+
 def _job_cursor(value: str) -> str:
     if is_job_id(value):
         return value
@@ -93,17 +115,15 @@ def _session_cursor(value: str) -> str:
     raise _no_cursor(_EXAMPLE_SESSION_ID)
 
 
+def _delivery_cursor(value: str) -> str:
+    if is_delivery_id(value):
+        return value
+    raise _no_cursor(_EXAMPLE_DELIVERY_ID)
+
+
 def _no_cursor(example: str) -> PydanticCustomError:
     rule = "must be the next_cursor of a page"
     return PydanticCustomError("cursor", "{rule}", {"rule": rule, "example": example})
-
-
-def _job_ids(value: str) -> str:
-    job_ids = value.split(",")
-    if len(job_ids) <= MAX_PAGE and all(map(is_job_id, job_ids)):
-        return value
-    rule = f"must be 1 to {MAX_PAGE} job ids, separated by commas"
-    raise PydanticCustomError("job_ids", "{rule}", {"rule": rule, "example": _EXAMPLE_ID})
 
 
 class NoQuery(Query):
@@ -124,8 +144,22 @@ class JobQuery(Query):
     ] = None
 
 
-class JobListQuery(Query):
+class JobListQuery(JobQuery):
     """Which jobs, and how many."""
+
+    ids: Annotated[
+        tuple[str, ...] | None,
+        BeforeValidator(_ids),
+        WithJsonSchema({"type": "string"}),
+        Field(
+            description="Ids of jobs, 1 to 100, separated by commas; those that are no jobs of yours are in `missing`. "
+            "Goes with `wait` and `any` only.",
+            examples=[f"{_EXAMPLE_ID},{_EXAMPLE_ID[:-1]}A"],
+        ),
+    ] = None
+    any: bool = Field(
+        default=False, description="With `wait`: until one of `ids` has ended, not all.", examples=["true"]
+    )
 
     state: JobState | None = Field(default=None, description="Only jobs of this state.", examples=["succeeded"])
     type: JobType | None = Field(
@@ -138,26 +172,16 @@ class JobListQuery(Query):
         default=None, description="`next_cursor` of the page before.", examples=[_EXAMPLE_ID]
     )
     limit: int = Field(default=DEFAULT_PAGE, ge=1, le=MAX_PAGE, description="Jobs on a page.", examples=["20"])
-    ids: Annotated[str, AfterValidator(_job_ids)] | None = Field(
-        default=None,
-        description=f"Up to {MAX_PAGE} job ids, separated by commas: those of these jobs that there are, in this "
-        "order, on one page. Not to be combined with what chooses among all jobs.",
-        examples=[_EXAMPLE_ID],
-    )
 
     @model_validator(mode="after")
-    def _ids_choose_alone(self) -> Self:
-        if self.ids is not None and self.model_fields_set != {"ids"}:
+    def _ids_or_page(self) -> Self:
+        of_ids = {"wait", "any"}
+        given = self.model_fields_set - {"ids"}
+        wrong = given - of_ids if self.ids else given & of_ids
+        if wrong:
+            rule = "does not go with ids, which names the jobs" if self.ids else "goes with ids only"
             raise InvalidRequest(
-                [
-                    Violation(
-                        field=name,
-                        rule="must not be combined with ids, which name the jobs already",
-                        given=shown(str(getattr(self, name))),
-                        example=f"ids={_EXAMPLE_ID}",
-                    )
-                    for name in sorted(self.model_fields_set - {"ids"})
-                ]
+                [Violation(name, rule, str(getattr(self, name)), f"ids={_EXAMPLE_ID}") for name in sorted(wrong)]
             )
         return self
 
@@ -171,6 +195,17 @@ class SessionListQuery(Query):
     limit: int = Field(default=DEFAULT_PAGE, ge=1, le=MAX_PAGE, description="Sessions on a page.", examples=["20"])
 
 
+class DeliveryListQuery(Query):
+    """Which deliveries of webhooks, and how many."""
+
+    job: str | None = Field(default=None, description="Only those about the job of this id.", examples=[_EXAMPLE_ID])
+    state: DeliveryState | None = Field(default=None, description="Only deliveries of this state.", examples=["failed"])
+    cursor: Annotated[str, AfterValidator(_delivery_cursor)] | None = Field(
+        default=None, description="`next_cursor` of the page before.", examples=[_EXAMPLE_DELIVERY_ID]
+    )
+    limit: int = Field(default=DEFAULT_PAGE, ge=1, le=MAX_PAGE, description="Deliveries on a page.", examples=["20"])
+
+
 class ImageQuery(Query):
     """Which form of an image."""
 
@@ -179,6 +214,21 @@ class ImageQuery(Query):
         description="`original`: the bytes as OpenAI gave them; `preview`: a small WebP.",
         examples=["preview"],
     )
+
+
+class UsageQuery(Query):
+    """Which days, and how they are added up."""
+
+    first_day: Annotated[date, BeforeValidator(_day)] | None = Field(
+        default=None,
+        alias="from",
+        description="First day (UTC); default: 29 days before `to`.",
+        examples=["2026-08-01"],
+    )
+    last_day: Annotated[date, BeforeValidator(_day)] | None = Field(
+        default=None, alias="to", description="Last day (UTC), included; default: today.", examples=["2026-08-31"]
+    )
+    group: Grouping = Field(default="day", description="A row for each day, API key, or model.", examples=["model"])
 
 
 class JobPath(BaseModel):
@@ -193,10 +243,28 @@ class SessionPath(BaseModel):
     session_id: str = Field(description="The session's id.", examples=[_EXAMPLE_SESSION_ID])
 
 
+class EndpointPath(BaseModel):
+    """Which webhook endpoint."""
+
+    endpoint_id: str = Field(description="The endpoint's id.", examples=[_EXAMPLE_ENDPOINT_ID])
+
+
+class DeliveryPath(BaseModel):
+    """Which delivery of a webhook."""
+
+    delivery_id: str = Field(description="The delivery's id.", examples=[_EXAMPLE_DELIVERY_ID])
+
+
 class ImagePath(JobPath):
     """Which image of which job."""
 
     index: int = Field(ge=0, description="The image's index, 0-based.", examples=[0])
+
+
+class PartialImagePath(JobPath):
+    """Which preview of which job."""
+
+    partial_index: int = Field(ge=0, description="The preview's number, 0-based.", examples=[0])
 
 
 class ProblemPath(BaseModel):
@@ -223,7 +291,32 @@ class PreferHeader(BaseModel):
         return min(int(match[1]), int(the_settings().max_wait_seconds)) if match else None
 
 
-class SubmitHeader(PreferHeader):
+class LastEventIdHeader(BaseModel):
+    """Where a client that comes back goes on."""
+
+    last_event_id: str = Field(
+        default="",
+        alias="Last-Event-ID",
+        description="The id of the last event that the client got; browsers send it by themselves. With one that is "
+        "not known here any more the stream begins with `reset`.",
+        examples=["1785585600000-0"],
+    )
+
+
+class OnceHeader(BaseModel):
+    """A submit that may be sent again."""
+
+    idempotency_key: str | None = Field(
+        default=None,
+        alias="Idempotency-Key",
+        description="Up to 255 visible ASCII characters of your own choice, for example a UUID: the same request sent "
+        "again with it within 24 hours gets the job of the first time, with `Idempotent-Replayed: true`; another "
+        "request with it is refused.",
+        examples=["7b0c9a52-3f1e-4a6d-9c8b-2e5d7f1a0b34"],
+    )
+
+
+class SubmitHeader(PreferHeader, OnceHeader):
     """What may be preferred of a submit."""
 
     prefer: str = Field(
@@ -234,15 +327,6 @@ class SubmitHeader(PreferHeader):
         "it was), answer 200 with that job and make none; a day later at most it is forgotten. The answer names what "
         "was applied in Preference-Applied.",
         examples=["wait=30, reattach"],
-    )
-
-    idempotency_key: str | None = Field(
-        default=None,
-        alias="Idempotency-Key",
-        description="Up to 255 visible ASCII characters of your own choice, for example a UUID: the same request sent "
-        "again with it within 24 hours gets the job of the first time, with `Idempotent-Replayed: true`; another "
-        "request with it is refused.",
-        examples=["7b0c9a52-3f1e-4a6d-9c8b-2e5d7f1a0b34"],
     )
 
     @property

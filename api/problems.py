@@ -1,6 +1,6 @@
 """Every error as `application/problem+json` (RFC 9457), and the one table of what can go wrong.
 
-Exceptions are not turned into answers anywhere else.
+Exceptions are not turned into answers anywhere else, but for what only OpenAI's wire format knows (openai_wire/errors).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from api.context import request_id
 from api.input_problems import INPUT_PROBLEMS
+from api.openai_wire.errors import problem_as_openai, speaks_openai
 from api.quota import show_quota
 from imagequeue.errors import (
     ImageQueueError,
@@ -29,8 +30,7 @@ from imagequeue.errors import (
 
 PROBLEM_JSON: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 2
-"""What a client is asked to pause when Redis or S3 does not answer, when a session is full, and between two looks at a
-job."""
+"""What a client is asked to pause when Redis or S3 does not answer, and when a session is full."""
 _log = structlog.stdlib.get_logger(__name__)
 
 
@@ -87,9 +87,55 @@ _PROBLEM_TYPES: Final = (
     ),
     ProblemType("key_not_found", 404, "No such API key", "There is no API key of this id; GET /v1/keys lists them."),
     ProblemType(
+        "webhook_endpoint_not_found",
+        404,
+        "No such endpoint",
+        "There is no webhook endpoint of this id; GET /v1/webhooks/endpoints lists yours.",
+    ),
+    ProblemType(
+        "webhook_delivery_not_found",
+        404,
+        "No such delivery",
+        "There is no delivery of this id, or it ended more than a week ago; GET /v1/webhooks/deliveries lists yours.",
+    ),
+    ProblemType(
         "method_not_allowed", 405, "Method not allowed", "The address takes other methods: the Allow header lists them."
     ),
     ProblemType("job_finished", 409, "Job has ended", "A job that has ended cannot be changed any more."),
+    ProblemType(
+        "job_running",
+        409,
+        "Job has not ended",
+        "Only a job that has ended can be deleted or tried again: cancel it first, or wait.",
+    ),
+    ProblemType(
+        "job_succeeded",
+        409,
+        "Job has succeeded",
+        "Its images are there. To pay for others of the same request, send the request as a new job. Nothing was "
+        "stored or spent.",
+    ),
+    ProblemType(
+        "job_in_session",
+        409,
+        "Job is a session's turn",
+        "A turn is not tried again by itself: add it to its session once more. Nothing was stored or spent.",
+    ),
+    ProblemType(
+        "image_in_use",
+        409,
+        "Image is in use",
+        "The next turn of an active session edits the image: add a turn, or end the session, and delete it then.",
+    ),
+    ProblemType(
+        "session_active", 409, "Session is active", "Only a session that is over can be deleted: end it first."
+    ),
+    ProblemType(
+        "webhook_endpoints_full",
+        409,
+        "Too many endpoints",
+        "There are as many webhook endpoints as there may be: remove one first, or name a webhook with each job.",
+    ),
     ProblemType(
         "session_ended",
         409,
@@ -125,6 +171,13 @@ _PROBLEM_TYPES: Final = (
     ProblemType(
         "too_many_jobs_per_minute", 429, "Too many jobs a minute", "Send the job again after Retry-After seconds."
     ),
+    ProblemType(
+        "wrong_host",
+        421,
+        "Another host",
+        "The server does not answer for the host that the request names: an API on loopback answers for localhost, and "
+        "for what IMAGEQUEUE_API_ALLOWED_HOSTS names.",
+    ),
     *(ProblemType(*row) for row in INPUT_PROBLEMS),
     INTERNAL_ERROR,
     ProblemType(
@@ -144,6 +197,7 @@ _OF_STATUS: Final = {
     405: PROBLEM_TYPES["method_not_allowed"],
     413: PROBLEM_TYPES["body_too_large"],
     415: PROBLEM_TYPES["unsupported_media_type"],
+    421: PROBLEM_TYPES["wrong_host"],
 }
 
 
@@ -170,6 +224,8 @@ class Problem(BaseModel):
 
 def problem_response(kind: ProblemType, detail: str, errors: tuple[Violation, ...] | None = None) -> Response:
     """An error as an answer to the current request."""
+    if speaks_openai(request.path):
+        return problem_as_openai(kind.status, kind.code, detail, errors)
     problem = Problem(
         type=f"/problems/{kind.code}",
         title=kind.title,

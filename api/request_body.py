@@ -88,6 +88,8 @@ def _read_body(*, with_images: bool) -> bytes:
     body = read_some(limit + 1)
     if len(body) > limit:
         raise BodyTooLarge(f"The body may have {limit:,} bytes; given more.{hint}")
+    if len(body) < length:  # a whole text may be left of it, and it is not known what is missing
+        raise BadRequest(f"The body was cut off: Content-Length says {length:,} bytes, {len(body):,} came.")
     # Text is parsed into what takes many times its room, a data: URL is not.
     if len(body) > plain_limit and (plain := _bytes_besides_data_urls(body)) > plain_limit:
         raise BodyTooLarge(f"The body may have {plain_limit:,} bytes besides data: URLs; given {plain:,}.{hint}")

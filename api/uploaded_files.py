@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Final, cast
+from typing import IO, Final, cast
 
 from flask import request
 from werkzeug.datastructures import FileStorage
@@ -75,7 +75,16 @@ def _receive_body(path: Path) -> ReceivedFile:
     return ReceivedFile(path, request.mimetype)
 
 
-def _receive_part(folder: Path) -> ReceivedFile:
+def receive_form(
+    folder: Path, most_bytes: int, most_parts: int
+) -> tuple[list[tuple[str, str]], list[tuple[str, ReceivedFile]]]:
+    """Write the files that the current request's form brings into `folder`; texts and files, each with its name.
+
+    Raises:
+        InvalidInput: `input_too_large`: the form has more than `most_bytes`.
+        BadRequest: it was cut off, or is malformed.
+        RequestEntityTooLarge: it has more than `most_parts`, or too much text.
+    """
     opened: list[IO[bytes]] = []
 
     def open_part(*_given: object, **_named: object) -> IO[bytes]:
@@ -83,9 +92,9 @@ def _receive_part(folder: Path) -> ReceivedFile:
         return opened[-1]
 
     parser = FormDataParser(
-        stream_factory=open_part, max_form_memory_size=_BUFFER_BYTES, max_form_parts=_MAX_PARTS, silent=False
+        stream_factory=open_part, max_form_memory_size=_BUFFER_BYTES, max_form_parts=most_parts, silent=False
     )
-    stream = cast("IO[bytes]", _LimitedStream(MAX_INPUT_BYTES + _ENVELOPE_BYTES))
+    stream = cast("IO[bytes]", _LimitedStream(most_bytes))
     try:
         _, form, files = parser.parse(stream, MULTIPART, request.content_length, request.mimetype_params)
     except ValueError as error:
@@ -93,13 +102,20 @@ def _receive_part(folder: Path) -> ReceivedFile:
     finally:
         for file in opened:
             file.close()
-    parts = list(files.items(multi=True))
-    names = [name for name, _ in parts]
-    if names != [FIELD] or form:
-        given = ", ".join(shown(name) for name in [*names, *cast("dict[str, Any]", form)]) or "nothing"
+    texts = list(form.items(multi=True))
+    # The parser groups parts by name, so that their order does not tell which file is whose.
+    kept = [(name, Path(cast("str", part.stream.name)), part) for name, part in files.items(multi=True)]
+    return texts, [(name, ReceivedFile(path, _declared_type(part))) for name, path, part in kept]
+
+
+def _receive_part(folder: Path) -> ReceivedFile:
+    texts, files = receive_form(folder, MAX_INPUT_BYTES + _ENVELOPE_BYTES, _MAX_PARTS)
+    names = [name for name, _ in files]
+    if names != [FIELD] or texts:
+        given = ", ".join(shown(name) for name in [*names, *(name for name, _ in texts)]) or "nothing"
         example = f'one part with name="{FIELD}" and a file name'
         raise InvalidRequest([Violation(FIELD, "the form must have one file and nothing else", given, example)])
-    return ReceivedFile(folder / "0", _declared_type(parts[0][1]))
+    return files[0][1]
 
 
 def _declared_type(part: FileStorage) -> str | None:

@@ -7,31 +7,44 @@ import platform
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Protocol
 
 import idle_latency
 import many_calls
+import waiting_clients
 from rich.console import Console
-from side_by_side import Comparison
 
-BENCHMARKS = (idle_latency.measure, many_calls.measure)
+BENCHMARKS = (idle_latency.measure, many_calls.measure, waiting_clients.measure)
 PACKAGES = ("celery", "redis", "openai", "boto3", "pillow", "flask", "gunicorn")
 RESULTS = Path(__file__).with_name("RESULTS.md")
+
+
+class Report(Protocol):
+    """Figures of one benchmark."""
+
+    def text(self) -> str:
+        """For people."""
+        ...
+
+    def markdown(self) -> str:
+        """For RESULTS.md."""
+        ...
 
 
 def main() -> None:
     """Run all, one after the other: the cores are few."""
     console = Console(stderr=True)
-    comparisons: list[Comparison] = []
+    reports: list[Report] = []
     for measure in BENCHMARKS:
         with console.status(f"{measure.__module__} …"):
-            comparisons.append(measure())
-        console.print(comparisons[-1].text())
+            reports.append(measure())
+        console.print(reports[-1].text())
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     lines = [
         "# Results\n",
         f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} shared cores, Python {platform.python_version()}, {versions}.",
         "Medians of paired runs in one process group; the machines are noisy, so read the ratio.\n",
-        *(comparison.markdown() for comparison in comparisons),
+        *(report.markdown() for report in reports),
     ]
     RESULTS.write_text("\n".join(lines))
 

@@ -21,8 +21,8 @@ _SECRET: Final = re.compile(r"iq_[A-Za-z0-9_-]{40}")
 _KEY_ID: Final = re.compile(r"key_[0-7][0-9A-HJKMNP-TV-Z]{25}")
 _PEPPER_CHECK: Final = "imagequeue: which pepper is this?"
 
-Dollars = Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Dollars = Annotated[float, Field(strict=True, ge=0.000001, le=1_000_000, allow_inf_nan=False)]
+Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 
 
 class Scope(StrEnum):

@@ -2,42 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
-import secrets
 import time
-from collections.abc import Callable, Mapping
-from http import HTTPStatus
+from collections.abc import Callable, Generator, Sequence
+from datetime import date
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
-from urllib.parse import quote
+from typing import Self
 
 import httpx2
 
-from imagequeue.api_answers import ApiProblem, ApiUnreachable, Readiness, StoredInput, not_served, parsed, problem
-from imagequeue.api_connection import FIRST_PAUSE_SECONDS, ApiConnection
+from imagequeue import api_calls as calls
+from imagequeue.api_answers import ApiProblem, ApiUnreachable, Readiness
+from imagequeue.api_calls import AnyJobRequest, AnySessionRequest, AnyTurnRequest
+from imagequeue.api_connection import ApiConnection
+from imagequeue.api_events import ServerEvent, follow
+from imagequeue.api_patience import LONGEST_WAIT_SECONDS, UPDATE_SECONDS, Patience, Waiting
+from imagequeue.api_wire import PATIENCE_SECONDS, TIMEOUT_SECONDS
 from imagequeue.jobs import JobState, JobType
 from imagequeue.key_client import KeyClient
-from imagequeue.requests import ContinueSessionRequest, EditRequest, GenerateRequest, StartSessionRequest
-from imagequeue.saving import DamagedDownload, move_to_free_name, plain_name, saved_already
+from imagequeue.saving import DamagedDownload, draft_of, keep, saved_already, wanted_path
 from imagequeue.session_views import SessionPage, SessionView
-from imagequeue.views import ImageView, JobPage, JobView, image_path
+from imagequeue.usage_reports import Grouping, UsageReport
+from imagequeue.views import ImageView, JobPage, JobView, PartialImageView, image_path, partial_image_path
+from imagequeue.webhook_client import WebhookClient
 
-__all__ = ["ApiProblem", "ApiUnreachable", "Client", "DamagedDownload", "Readiness"]
-
-LONGEST_WAIT_SECONDS: Final = 90.0
-"""The API's own limit for one waiting request."""
-_UPDATE_SECONDS: Final = 1.0
-"""How often a waiter who wants to see the position is told of it."""
-_MARGIN_SECONDS: Final = 30.0
-"""How much later than asked an answer may come before the connection counts as dead."""
-_CHUNK_BYTES: Final = 1 << 20
+__all__ = ["ApiProblem", "ApiUnreachable", "Client", "DamagedDownload", "Readiness", "ServerEvent"]
 
 
 class Client:
-    """Submit, look, wait, cancel, download; edit sessions. One client serves many threads; close it when done.
+    """Submit, look, wait, cancel, download; edit sessions; webhooks. It serves many threads; close it when done.
 
     Every method raises `ApiUnreachable` when nothing answers and `ApiProblem` when the API refuses.
     """
@@ -47,8 +40,8 @@ class Client:
         base_url: str,
         api_key: str | None = None,
         *,
-        timeout_seconds: float = 30.0,
-        patience_seconds: float = 60.0,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        patience_seconds: float = PATIENCE_SECONDS,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
         """Connect nothing yet.
@@ -57,7 +50,8 @@ class Client:
             base_url: the API's address, without `/v1`.
             api_key: sent as a bearer token.
             timeout_seconds: longest silence of the API beyond a wait that was asked for.
-            patience_seconds: how long `wait`, `upload` and `download` go on while the API is away or answers 503.
+            patience_seconds: how long `wait`, `upload`, `download` and the like go on while the API is away or answers
+                503, and a submit whose answer was lost.
             transport: in place of the network.
 
         Raises:
@@ -72,6 +66,7 @@ class Client:
         )
         self.base_url = self._api.base_url
         self.keys = KeyClient(self._api)
+        self.webhooks = WebhookClient(self._api)
 
     def __enter__(self) -> Self:
         """Return the client itself."""
@@ -87,18 +82,23 @@ class Client:
         """Close the connections."""
         self._api.close()
 
-    def submit(self, request: GenerateRequest | EditRequest | Mapping[str, object]) -> JobView:
+    def submit(self, request: AnyJobRequest, *, idempotency_key: str | None = None) -> JobView:
         """Enqueue a job; returns as soon as it is stored.
 
-        It is sent once: a request that may have been received is not repeated, because the job might be made twice.
+        A request whose answer was lost is repeated for `patience_seconds`, with the same Idempotency-Key, so that one
+        job is made. Where nothing listens in the first place, the error comes at once.
+
+        Args:
+            request: what is wanted.
+            idempotency_key: 1 to 255 visible ASCII characters of your own, by which this very request, sent again by
+                another call within 24 hours, gets the same job; by default a new one for each call.
 
         Raises:
             ApiUnreachable: `maybe_received` tells whether a job may exist all the same.
-            ApiProblem: code `invalid_request`, with one violation for each broken rule; or an image cannot be used.
+            ApiProblem: code `invalid_request`, with one violation for each broken rule; an image cannot be used; a
+                limit of the key is reached; `idempotency_key_reused`.
         """
-        if isinstance(request, GenerateRequest | EditRequest):
-            request = {"type": request.type, **request.model_dump(mode="json", exclude_unset=True)}
-        return parsed(JobView, self._post("/v1/jobs", request))
+        return self._api.submit(calls.submit(request, calls.idempotent(idempotency_key)))
 
     def upload(self, path: Path) -> str:
         """Send an image file; gives `upload:<sha256>`, by which requests name it.
@@ -107,16 +107,11 @@ class Client:
             ApiProblem: it cannot be used as an input.
             OSError: it cannot be read.
         """
-
-        def send() -> str:
-            with path.open("rb") as file:
-                return parsed(StoredInput, self._api.send("POST", "/v1/uploads", file=file)).image
-
-        return self._api.patiently(send)
+        return self._api.do_patiently(calls.upload(path))
 
     def get(self, job_id: str) -> JobView:
         """Read a job."""
-        return parsed(JobView, self._api.send("GET", _path("jobs", job_id)))
+        return self._api.do(calls.get_job(job_id))
 
     def wait(
         self,
@@ -133,19 +128,51 @@ class Client:
             timeout_seconds: None waits for ever.
             on_update: called with the job about every second, and once more with its end.
         """
-        deadline = math.inf if timeout_seconds is None else time.monotonic() + timeout_seconds
-        longest = _UPDATE_SECONDS if on_update else LONGEST_WAIT_SECONDS
+        waiting = Waiting(timeout_seconds, UPDATE_SECONDS if on_update else LONGEST_WAIT_SECONDS)
         while True:
-            asked_at = time.monotonic()
-            seconds = max(0, math.ceil(min(longest, deadline - asked_at)))
-            job = self._api.patiently(lambda seconds=seconds: self._wait_once(job_id, seconds), deadline)
+            call = calls.wait_for_job(job_id, waiting.next_seconds())
+            job = self._api.do_patiently(call, Patience(self._api.patience_seconds, waiting.deadline))
             if on_update:
                 on_update(job)
-            if job.state.terminal or time.monotonic() >= deadline:
+            pause = waiting.pause()
+            if job.state.terminal or pause is None:
                 return job
-            if time.monotonic() - asked_at < min(seconds, FIRST_PAUSE_SECONDS):
-                # A server that is told to stop answers at once: do not ask it a thousand times.
-                time.sleep(FIRST_PAUSE_SECONDS)
+            time.sleep(pause)
+
+    def wait_for(
+        self, job_ids: Sequence[str], timeout_seconds: float | None = None, *, any_of: bool = False
+    ) -> JobPage:
+        """Return 1 to 100 jobs once all have ended, or as they are after `timeout_seconds`; patient as `wait`.
+
+        Args:
+            job_ids: the jobs, in whose order they come. Those that are no jobs of yours are in `missing`, and not
+                waited for.
+            timeout_seconds: None waits for ever.
+            any_of: return when one of them has ended.
+        """
+        waiting = Waiting(timeout_seconds)
+        while True:
+            call = calls.wait_for_jobs(job_ids, waiting.next_seconds(), any_of=any_of)
+            page = self._api.do_patiently(call, Patience(self._api.patience_seconds, waiting.deadline))
+            pause = waiting.pause()
+            if calls.have_ended(page, any_of=any_of) or pause is None:
+                return page
+            time.sleep(pause)
+
+    def events(
+        self, job_id: str | None = None, *, session_id: str | None = None, last_event_id: str | None = None
+    ) -> Generator[ServerEvent]:
+        """Follow a job to its end, or a session, or without either everything; see docs/guides/events.md.
+
+        Lost connections, restarts of the API and 503s are bridged for `patience_seconds` each, and no event is lost
+        with them.
+
+        Args:
+            job_id: the job.
+            session_id: the session, instead of a job.
+            last_event_id: id of an event from an earlier call, to go on after it.
+        """
+        return follow(self._api, calls.events_path(job_id, session_id), last_event_id)
 
     def list(
         self,
@@ -157,8 +184,7 @@ class Client:
         session_id: str | None = None,
     ) -> JobPage:
         """A page of at most `limit` (1 to 100) jobs, newest first, of one state, type or session if asked for."""
-        params = _given(state=state, type=job_type, session=session_id, cursor=cursor, limit=limit)
-        return parsed(JobPage, self._api.send("GET", "/v1/jobs", params=params))
+        return self._api.do(calls.list_jobs(state, cursor, limit, job_type, session_id))
 
     def cancel(self, job_id: str) -> JobView:
         """Cancel a queued job, or ask the worker of a running one to stop: the answer's state tells which.
@@ -166,7 +192,29 @@ class Client:
         Raises:
             ApiProblem: code `job_finished`: it has ended already.
         """
-        return parsed(JobView, self._api.send("POST", f"{_path('jobs', job_id)}/cancel"))
+        return self._api.do(calls.cancel(job_id))
+
+    def retry(self, job_id: str, *, idempotency_key: str | None = None) -> JobView:
+        """Submit the request of a job that failed or was cancelled as a new job, once, as by `submit`.
+
+        Raises:
+            ApiProblem: code `job_succeeded`, `job_running` or `job_in_session`.
+        """
+        return self._api.submit(calls.retry(job_id, calls.idempotent(idempotency_key)))
+
+    def delete(self, job_id: str) -> None:
+        """Delete a job that has ended, with its images; what it cost stays in `usage`.
+
+        Raises:
+            ApiProblem: code `job_running`: it has not ended; `image_in_use`: a session goes on from its image.
+        """
+        self._api.do(calls.delete_job(job_id))
+
+    def usage(
+        self, first_day: date | None = None, last_day: date | None = None, group: Grouping = "day"
+    ) -> UsageReport:
+        """What jobs that ended in these days (UTC, both included) came to; by default those of the last 30 days."""
+        return self._api.do(calls.usage(first_day, last_day, group))
 
     def download(self, job: JobView, folder: Path) -> list[Path]:
         """Save the job's images in `folder`, which is made if it is missing.
@@ -178,101 +226,67 @@ class Client:
             DamagedDownload: the bytes are not the ones that were stored.
             OSError: the folder cannot be written.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        return [self._download_image(job.id, image, folder) for image in job.images]
+        return [self._download(job.id, image, folder) for image in job.images]
 
     def preview(self, job_id: str, image: ImageView) -> bytes:
         """The small form of an image: a WebP."""
-        return self._api.patiently(lambda: self._preview_once(job_id, image))
+        path = f"{image_path(job_id, image.index)}?variant=preview"
+        return self._api.patiently(lambda: self._api.content(path, image.filename))
 
-    def start_session(self, request: StartSessionRequest | Mapping[str, object]) -> JobView:
-        """Start an edit session; gives its first turn, with the `session_id`. It is sent once, as by `submit`."""
-        return parsed(JobView, self._post("/v1/sessions", request))
+    def partial_image(self, job_id: str, partial: PartialImageView) -> bytes:
+        """A preview of a job's unfinished image, as OpenAI gave it."""
+        path = partial_image_path(job_id, partial.partial_index)
+        return self._api.patiently(lambda: self._api.content(path, "preview"))
 
-    def add_turn(self, session_id: str, request: ContinueSessionRequest | Mapping[str, object]) -> JobView:
-        """Add a turn, which runs when those before it have ended. It is sent once, as by `submit`.
+    def start_session(self, request: AnySessionRequest, *, idempotency_key: str | None = None) -> JobView:
+        """Start an edit session; gives its first turn, with the `session_id`. It is repeated as by `submit`."""
+        return self._api.submit(calls.start_session(request, calls.idempotent(idempotency_key)))
+
+    def add_turn(self, session_id: str, request: AnyTurnRequest, *, idempotency_key: str | None = None) -> JobView:
+        """Add a turn, which runs when those before it have ended. It is repeated as by `submit`.
 
         Raises:
             ApiProblem: code `session_ended`, `session_expired` or `session_full`.
         """
-        return parsed(JobView, self._post(f"{_path('sessions', session_id)}/turns", request))
+        return self._api.submit(calls.add_turn(session_id, request, calls.idempotent(idempotency_key)))
 
     def get_session(self, session_id: str) -> SessionView:
         """Read a session with all its turns."""
-        return parsed(SessionView, self._api.send("GET", _path("sessions", session_id)))
+        return self._api.do(calls.get_session(session_id))
 
     def list_sessions(self, cursor: str | None = None, limit: int = 20) -> SessionPage:
         """A page of at most `limit` (1 to 100) sessions, newest first."""
-        params = _given(cursor=cursor, limit=limit)
-        return parsed(SessionPage, self._api.send("GET", "/v1/sessions", params=params))
+        return self._api.do(calls.list_sessions(cursor, limit))
 
     def fork_session(self, session_id: str, turn: int | None = None) -> SessionView:
-        """A new session that goes on from the image of a turn, by default the last that succeeded.
+        """A new session that goes on from the image of a turn, by default the last that succeeded. It is sent once.
 
         Raises:
             ApiProblem: code `image_not_found`: that turn has no image.
         """
-        return parsed(SessionView, self._post(f"{_path('sessions', session_id)}/fork", {"turn": turn}))
+        return self._api.do(calls.fork_session(session_id, turn))
 
     def end_session(self, session_id: str) -> SessionView:
         """End a session: what waits is cancelled, a running turn finishes. Ending it again changes nothing."""
-        return parsed(SessionView, self._api.send("POST", f"{_path('sessions', session_id)}/end"))
+        return self._api.do(calls.end_session(session_id))
+
+    def delete_session(self, session_id: str) -> None:
+        """Delete a session that is over, with all its turns and their images.
+
+        Raises:
+            ApiProblem: code `session_active`, `job_running` or `image_in_use`.
+        """
+        self._api.do(calls.delete_session(session_id))
 
     def readiness(self) -> Readiness:
         """Whether Redis, S3 and a worker serve, as the API sees them."""
-        response = self._api.answer("GET", "/readyz")
-        if response.status_code not in (HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE):
-            raise problem(response)
-        return parsed(Readiness, response)
+        return self._api.do(calls.readiness())
 
-    def _post(self, path: str, request: ContinueSessionRequest | Mapping[str, object]) -> httpx2.Response:
-        if isinstance(request, ContinueSessionRequest):
-            request = request.model_dump(mode="json", exclude_unset=True)
-        return self._api.send("POST", path, content=json.dumps(dict(request), allow_nan=False))
-
-    def _wait_once(self, job_id: str, seconds: int) -> JobView:
-        silence = max(self._api.timeout_seconds, seconds + _MARGIN_SECONDS)
-        params = {"wait": str(seconds)}
-        return parsed(JobView, self._api.send("GET", _path("jobs", job_id), params=params, silence=silence))
-
-    def _download_image(self, job_id: str, image: ImageView, folder: Path) -> Path:
-        name = plain_name(image.filename) or f"{job_id}-{image.index}"
-        if present := saved_already(folder / name, image):
+    def _download(self, job_id: str, image: ImageView, folder: Path) -> Path:
+        wanted = wanted_path(folder, job_id, image)
+        if present := saved_already(wanted, image):
             return present
-        draft = folder / f".{name}.{secrets.token_hex(4)}.part"
-        try:
-            self._api.patiently(lambda: self._fetch(image_path(job_id, image.index), image, draft))
-            return move_to_free_name(draft, folder / name)
-        finally:
-            draft.unlink(missing_ok=True)
-
-    def _fetch(self, path: str, image: ImageView, draft: Path) -> None:
-        digest = hashlib.sha256()
-        with self._api.stream(path) as response:
-            _check_served(response, image)
-            with draft.open("wb") as file:
-                for chunk in response.iter_bytes(_CHUNK_BYTES):
-                    digest.update(chunk)
-                    file.write(chunk)
-        if digest.hexdigest() != image.sha256:
-            raise DamagedDownload(f"{image.filename} arrived damaged: its sha256 is not the one that was stored.")
-
-    def _preview_once(self, job_id: str, image: ImageView) -> bytes:
-        with self._api.stream(f"{image_path(job_id, image.index)}?variant=preview") as response:
-            _check_served(response, image)
-            return response.read()
-
-
-def _path(collection: str, record_id: str) -> str:
-    # A dot segment would make the path of another resource.
-    return f"/v1/{collection}/{quote(record_id, safe='').replace('.', '%2E')}"
-
-
-def _given(**params: object) -> dict[str, str]:
-    return {name: str(value) for name, value in params.items() if value is not None}
-
-
-def _check_served(response: httpx2.Response, image: ImageView) -> None:
-    if not response.is_success:
-        response.read()
-        raise not_served(response, image.filename)
+        with draft_of(wanted) as draft:
+            path = image_path(job_id, image.index)
+            self._api.patiently(lambda: self._api.save(path, image.filename, draft))
+            return keep(draft, wanted, image)

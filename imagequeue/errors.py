@@ -7,7 +7,9 @@ ImageQueueError
 │   ├── JobNotFound           job_not_found
 │   ├── ImageNotFound         image_not_found
 │   ├── SessionNotFound       session_not_found
-│   └── KeyNotFound           key_not_found
+│   ├── KeyNotFound           key_not_found
+│   ├── EndpointNotFound      webhook_endpoint_not_found
+│   └── DeliveryNotFound      webhook_delivery_not_found
 ├── Unauthorized              unauthorized             no API key, or none that is good
 ├── Forbidden                 forbidden                the API key may not do this
 ├── LimitReached              too_many_jobs_…          the API key has as many jobs as it may
@@ -15,7 +17,13 @@ ImageQueueError
 ├── IdempotencyKeyReused      idempotency_key_reused   the same key came with another request
 ├── SessionClosed             session_ended, session_expired   it takes no more turns
 ├── SessionFull               session_full             too many turns of it wait
+├── EndpointsFull             webhook_endpoints_full   no more endpoints
 ├── JobFinished               job_finished             a finished job cannot be changed
+├── JobRunning                job_running              a job that has not ended cannot be deleted, nor tried again
+├── JobSucceeded              job_succeeded            a job that has its images is not tried again (in retrying)
+├── JobInSession              job_in_session           a session's turn is not tried again by itself (in retrying)
+├── ImageInUse                image_in_use             a session goes on from the job's image
+├── SessionActive             session_active           an active session cannot be deleted
 ├── Misconfigured             misconfigured            a setting or a service is unusable: fix and start again
 ├── Unavailable                                        a part does not answer now: try again later
 │   ├── StoreUnavailable      store_unavailable        Redis
@@ -207,6 +215,32 @@ class IdempotencyKeyReused(ImageQueueError):
         )
 
 
+class EndpointNotFound(NotFound):
+    """No webhook endpoint has this id."""
+
+    code = "webhook_endpoint_not_found"
+
+    def __init__(self, endpoint_id: str) -> None:
+        super().__init__(f"No endpoint {endpoint_id!r}. Ids start with 'whe_'; GET /v1/webhooks/endpoints lists yours.")
+
+
+class DeliveryNotFound(NotFound):
+    """No delivery has this id."""
+
+    code = "webhook_delivery_not_found"
+
+    def __init__(self, delivery_id: str) -> None:
+        super().__init__(
+            f"No delivery {delivery_id!r} (any more). Ids start with 'dlv_'; GET /v1/webhooks/deliveries lists yours."
+        )
+
+
+class EndpointsFull(ImageQueueError):
+    """An owner has as many webhook endpoints as there may be."""
+
+    code = "webhook_endpoints_full"
+
+
 class SessionClosed(ImageQueueError):
     """The session takes no more turns; its images stay."""
 
@@ -230,6 +264,48 @@ class JobFinished(ImageQueueError):
     """A finished job cannot be changed."""
 
     code = "job_finished"
+
+
+class JobRunning(ImageQueueError):
+    """A job that has not ended cannot be deleted, nor tried again.
+
+    Args:
+        job_id: the job.
+        asked: what cannot be done to it: `deleted`, `tried again`.
+    """
+
+    code = "job_running"
+
+    def __init__(self, job_id: str, asked: str = "deleted") -> None:
+        super().__init__(
+            f"Job {job_id} has not ended, so it cannot be {asked}. Cancel it (POST /v1/jobs/{job_id}/cancel) or wait "
+            "for its end, and ask again then."
+        )
+
+
+class ImageInUse(ImageQueueError):
+    """An active session's next turn edits the job's image."""
+
+    code = "image_in_use"
+
+    def __init__(self, job_id: str, session_ids: Sequence[str]) -> None:
+        first, *more = session_ids
+        others = f" (and {len(more)} more)" if more else ""
+        super().__init__(
+            f"The next turn of session {first}{others} edits the image of job {job_id}. Add a turn to the session, or "
+            f"end it (POST /v1/sessions/{first}/end), and delete the job then."
+        )
+
+
+class SessionActive(ImageQueueError):
+    """An active session cannot be deleted."""
+
+    code = "session_active"
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(
+            f"Session {session_id} is active. End it (POST /v1/sessions/{session_id}/end), and delete it then."
+        )
 
 
 class Misconfigured(ImageQueueError):

@@ -9,12 +9,14 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import httpx2
 
-from imagequeue.errors import InputFault, InvalidInput
+from imagequeue.errors import ImageQueueError, InputFault, InvalidInput
 from imagequeue.requests import shown
 
 PORTS: Final = (80, 443, 8080)
@@ -42,6 +44,8 @@ _WAY_OUT: Final = "Upload the image with POST /v1/uploads, or put it on a public
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 Origin = tuple[str, str, int]
 """Scheme, host, port."""
+Refuse = Callable[[str], ImageQueueError]
+"""From what is wrong with a URL to the error that its client gets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,36 +59,48 @@ class Target:
 
 
 def parse_origins(setting: str | None) -> frozenset[Origin]:
-    """The origins of the setting `input_origins`."""
+    """The origins of a setting such as `input_origins`."""
     urls = [httpx2.URL(origin.strip()) for origin in (setting or "").split(",") if origin.strip()]
-    return frozenset(_origin(url) for url in urls)
+    return frozenset(origin_of(url) for url in urls)
 
 
 def check_url(text: str, origins: frozenset[Origin], field: str) -> Target:
-    """Judge a URL by what it says, before any name is looked up.
+    """Judge the URL of an input image by what it says, before any name is looked up.
 
     Raises:
         InvalidInput: `url_forbidden`.
     """
+    return judge_url(text, origins, partial(forbidden, field))
+
+
+def judge_url(text: str, origins: frozenset[Origin], refuse: Refuse) -> Target:
+    """Judge any URL by what it says; raises what `refuse` makes of the rule that it breaks."""
     if len(text) > MAX_URL:
-        raise forbidden(field, f"a URL may have {MAX_URL:,} characters; this has {len(text):,}")
+        raise refuse(f"a URL may have {MAX_URL:,} characters; this has {len(text):,}")
     try:
         url = httpx2.URL(text)
     except httpx2.InvalidURL as error:
-        raise forbidden(field, f"{shown(text)} is not a URL") from error
+        raise refuse(f"{shown(text)} is not a URL") from error
     if url.scheme not in _DEFAULT_PORTS:
-        raise forbidden(field, f"the scheme must be http or https; this is {shown(url.scheme)}")
+        raise refuse(f"the scheme must be http or https; this is {shown(url.scheme)}")
     if url.userinfo:
-        raise forbidden(field, "a URL must not hold a user name or a password")
-    origin = _origin(url)
+        raise refuse("a URL must not hold a user name or a password")
+    origin = origin_of(url)
     _, host, port = origin
     trusted = origin in origins
     if not trusted:
-        _check_host(host, field)
+        _check_host(host, refuse)
         if port not in PORTS:
             ports = ", ".join(str(port) for port in PORTS)
-            raise forbidden(field, f"the port must be one of {ports}; this is {port}")
+            raise refuse(f"the port must be one of {ports}; this is {port}")
     return Target(url, host, port, trusted)
+
+
+def origin_of(url: httpx2.URL) -> Origin:
+    """Where a URL leads."""
+    # The raw host is the ASCII form: what is judged here is what is looked up and connected to later.
+    port = _DEFAULT_PORTS.get(url.scheme, 0) if url.port is None else url.port
+    return url.scheme, url.raw_host.decode("ascii"), port
 
 
 def is_public(address: IPAddress) -> bool:
@@ -95,24 +111,18 @@ def is_public(address: IPAddress) -> bool:
 
 
 def forbidden(field: str, problem: str) -> InvalidInput:
-    """The refusal of a URL."""
+    """The refusal of an input image's URL."""
     return InvalidInput(InputFault.URL_FORBIDDEN, field, problem, _WAY_OUT)
 
 
-def _origin(url: httpx2.URL) -> Origin:
-    # The raw host is the ASCII form: what is judged here is what is looked up and connected to later.
-    port = _DEFAULT_PORTS.get(url.scheme, 0) if url.port is None else url.port
-    return url.scheme, url.raw_host.decode("ascii"), port
-
-
-def _check_host(host: str, field: str) -> None:
+def _check_host(host: str, refuse: Refuse) -> None:
     address = _literal_address(host)
     if address is None and not _HOST_NAME.fullmatch(host):
-        raise forbidden(field, f"{shown(host)} is not the name of a host")
+        raise refuse(f"{shown(host)} is not the name of a host")
     name = host.rstrip(".")
     local = name == "localhost" or name.endswith(".localhost") if address is None else not is_public(address)
     if local:
-        raise forbidden(field, f"{shown(host)} is not on the public internet")
+        raise refuse(f"{shown(host)} is not on the public internet")
 
 
 def _literal_address(host: str) -> IPAddress | None:

@@ -12,22 +12,31 @@ import hashlib
 import re
 import tempfile
 import threading
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from imagequeue.errors import ImageNotFound, InputFault, InvalidInput
+from imagequeue.errors import ImageNotFound, InputFault, InvalidInput, ObjectsUnavailable
 from imagequeue.fetch_rules import check_url
 from imagequeue.fetching import Fetcher
 from imagequeue.input_images import EXTENSIONS, InputImage, check_size, inspect_image
 from imagequeue.objects import ObjectStore
 from imagequeue.requests import shown
 from imagequeue.settings import Settings
+from imagequeue.store.input_uses import InputUses
 
 DECODES_AT_ONCE: Final = 2
 """In one process: the largest image takes 0.4 GB while it is decoded, and twice that when a colour is transparent."""
+INPUT_PREFIX: Final = "inputs/"
+STAGING_PREFIX: Final = "uploads/"
+CHECK_PREFIX: Final = "input-"
+"""Of the names of folders in the spool that hold inputs under check."""
+_REMOVAL_SECONDS: Final = 10.0
+"""How long a request waits for the removal of an input that it names to be over."""
+_REMOVAL_POLL_SECONDS: Final = 0.1
 _UPLOAD: Final = re.compile(r"upload:([0-9a-f]{64})")
 _DATA_URL: Final = re.compile(r"data:([^;,]*)(?:;[^;,]*)*?;base64,(.*)", re.IGNORECASE | re.DOTALL)
 _URL_SCHEMES: Final = ("http://", "https://")
@@ -50,12 +59,21 @@ class InputStore:
 
     Args:
         objects: where they are kept.
-        settings: for the folder of files under check and for how long presigned URLs live.
+        settings: for the folder of files under check, and for how long inputs and presigned URLs live.
+        uses: where uses are noted, so that retention deletes nothing that is just being used; without it none is.
         fetcher: fetches URLs; default: by the settings.
     """
 
-    def __init__(self, objects: ObjectStore, settings: Settings, fetcher: Fetcher | None = None) -> None:
+    def __init__(
+        self,
+        objects: ObjectStore,
+        settings: Settings,
+        uses: InputUses | None = None,
+        fetcher: Fetcher | None = None,
+    ) -> None:
         self._objects = objects
+        self._uses = uses
+        self._retention_ms = settings.retention_ms
         self._spool = settings.spool_dir
         self._presigned_seconds = settings.presigned_url_seconds
         self._fetcher = fetcher or Fetcher(settings)
@@ -65,8 +83,12 @@ class InputStore:
     def folder(self) -> Generator[Path]:
         """A folder for files under check, gone with all of them when the block ends."""
         self._spool.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self._spool, prefix="input-") as folder:
+        with tempfile.TemporaryDirectory(dir=self._spool, prefix=CHECK_PREFIX) as folder:
             yield Path(folder)
+
+    def kept_until(self) -> int:
+        """Until when an input that is used now is kept at least (ms)."""
+        return int(time.time() * 1000) + self._retention_ms
 
     def store_file(self, path: Path, declared_type: str | None, field: str) -> InputImage:
         """Check a file and keep it.
@@ -97,7 +119,7 @@ class InputStore:
             check_url(source, self._fetcher.origins, field)
             return source
         if match := _UPLOAD.fullmatch(source):
-            if self._find(match[1]) is None:
+            if self._use(match[1]) is None:
                 self._take_staged(match[1], field)
             return source
         job = source.startswith("job:")
@@ -137,7 +159,7 @@ class InputStore:
             image = self.store_file(path, None, field)
         else:
             image = self.describe(source, field)
-            self._read_back(_key(image.sha256), image.sha256, path, field)
+            self._read_back(input_key(image.sha256), image.sha256, path, field)
         return path.rename(path.with_name(f"{name}.{EXTENSIONS[image.mime_type]}")), image
 
     def adopt(self, key: str, sha256: str, field: str = "image") -> str:
@@ -154,7 +176,7 @@ class InputStore:
         Raises:
             InvalidInput: it is gone, has other bytes, or cannot be used.
         """
-        if self._find(sha256) is None:
+        if self._use(sha256) is None:
             with self.folder() as folder:
                 self._read_back(key, sha256, folder / "object", field)
                 self.store_file(folder / "object", None, field)
@@ -204,29 +226,50 @@ class InputStore:
                 self._download(staged, sha256, folder / "staged", field)
             except ImageNotFound:
                 # Perhaps another request has just taken it.
-                if self._find(sha256) is None:
+                if self._use(sha256) is None:
                     raise _missing(sha256, field) from None
                 return
             self.store_file(folder / "staged", None, field)
         self._objects.delete(staged)
 
     def _find(self, sha256: str) -> InputImage | None:
+        body = self._objects.find_bytes(sidecar_key(sha256))
+        return InputImage.model_validate_json(body) if body else None
+
+    def _use(self, sha256: str) -> InputImage | None:
+        """Find an input that is to be used: it is kept for the whole retention time from now on."""
+        self._note_use(sha256)
         try:
-            return InputImage.model_validate_json(self._objects.get_bytes(_sidecar_key(sha256)))
+            body, used_at = self._objects.get_dated(sidecar_key(sha256))
         except ImageNotFound:
             return None
+        image = InputImage.model_validate_json(body)
+        if time.time() * 1000 - used_at > touch_after_ms(self._retention_ms):
+            self._put_sidecar(image)
+        return image
+
+    def _note_use(self, sha256: str) -> None:
+        """Wait until nobody deletes the input, and prevent that anybody begins to."""
+        deadline = time.monotonic() + _REMOVAL_SECONDS
+        while self._uses and self._uses.use(sha256) == "leaving":
+            if time.monotonic() > deadline:
+                raise ObjectsUnavailable(f"The old input {sha256} is being deleted. Send the request again.")
+            time.sleep(_REMOVAL_POLL_SECONDS)
 
     def _inspected(self, path: Path, field: str, declared_type: str | None) -> InputImage:
         with self._decoding:
             return inspect_image(path, field, declared_type)
 
     def _keep(self, path: Path, image: InputImage) -> None:
-        if self._find(image.sha256) is not None:
+        if self._use(image.sha256) is not None:
             return
         filename = f"{image.sha256}.{EXTENSIONS[image.mime_type]}"
-        self._objects.put_file(_key(image.sha256), path, content_type=image.mime_type, filename=filename)
+        self._objects.put_file(input_key(image.sha256), path, content_type=image.mime_type, filename=filename)
+        self._put_sidecar(image)
+
+    def _put_sidecar(self, image: InputImage) -> None:
         self._objects.put_bytes(
-            _sidecar_key(image.sha256),
+            sidecar_key(image.sha256),
             image.model_dump_json().encode(),
             content_type="application/json",
             filename=f"{image.sha256}.json",
@@ -256,13 +299,20 @@ def _missing(sha256: str, field: str) -> InvalidInput:
     return InvalidInput(InputFault.MISSING, field, problem, "Upload the image with POST /v1/uploads first.")
 
 
-def _key(sha256: str) -> str:
-    return f"inputs/{sha256}"
+def input_key(sha256: str) -> str:
+    """Where an input's bytes are in S3."""
+    return f"{INPUT_PREFIX}{sha256}"
 
 
-def _sidecar_key(sha256: str) -> str:
-    return f"inputs/{sha256}.json"
+def sidecar_key(sha256: str) -> str:
+    """Where is what was found out about an input; its time in S3 tells when the input was last used."""
+    return f"{INPUT_PREFIX}{sha256}.json"
+
+
+def touch_after_ms(retention_ms: int) -> int:
+    """How old a sidecar's time may be before a use writes it anew."""
+    return retention_ms // 10
 
 
 def _staging_key(sha256: str) -> str:
-    return f"uploads/{sha256}"
+    return f"{STAGING_PREFIX}{sha256}"

@@ -24,6 +24,8 @@ JobType = Literal["generate", "edit", "turn"]
 Lane = Literal["interactive", "batch"]
 LANES: Final[tuple[Lane, ...]] = ("interactive", "batch")
 """In the order of service."""
+DEFAULT_RETENTION_MS: Final = 30 * 86_400_000
+"""Of records that do not say how long they are kept."""
 _JOB_ID: Final = re.compile(r"job_[0-7][0-9A-HJKMNP-TV-Z]{25}")
 
 
@@ -66,6 +68,7 @@ class Attempt(Frozen):
     worker: str
     started: int
     call_started: int | None = None  # set before the request leaves: from here on money may be spent
+    partial_images: tuple[PartialImage, ...] = ()  # previews that are stored, in order
     answered: int | None = None  # the whole answer is on the worker's disk: nobody needs to call again
     ended: int | None = None
     outcome: AttemptOutcome | None = None
@@ -80,6 +83,16 @@ class Attempt(Frozen):
         """Whether money may have been spent without an image to show for it, how much is not known."""
         lost = self.outcome in (AttemptOutcome.UNKNOWN, AttemptOutcome.CANCELLED) or self.code == BadOutput.code
         return lost and self.call_started is not None and self.cost_usd_estimated is None
+
+
+class PartialImage(Frozen):
+    """A preview of an unfinished image, as OpenAI gave it. `key` is its S3 key; `size` is WIDTHxHEIGHT in pixels."""
+
+    partial_index: int  # 0, 1, …, each finer than the one before
+    key: str
+    mime_type: str
+    size: str
+    size_bytes: int
 
 
 class Image(Frozen):
@@ -160,6 +173,7 @@ class Job(Frozen):
     key_id: str | None = None  # the API key that pays; None: submitted without one
     session_id: str | None = None
     turn: int | None = None  # 1, 2, … in the order of submit; never given twice
+    webhook: str | None = None  # URL that is told of its end
     started_at: int | None = None
     finished_at: int | None = None
     not_before: int | None = None  # a retry waits until then
@@ -173,6 +187,22 @@ class Job(Frozen):
     cost_usd_estimated: float | None = None
     error: JobError | None = None
     notes: tuple[str, ...] = ()
+    retention_ms: int = DEFAULT_RETENTION_MS  # how long it is kept after its end
+
+    @property
+    def expires_at(self) -> int | None:
+        """When the job and its images are deleted; None until it has ended."""
+        return None if self.finished_at is None else self.finished_at + self.retention_ms
+
+    @property
+    def partial_images(self) -> tuple[PartialImage, ...]:
+        """The previews of the latest attempt that has any: an attempt that follows another begins anew."""
+        return next((attempt.partial_images for attempt in reversed(self.attempts) if attempt.partial_images), ())
+
+    def partial_image(self, partial_index: int) -> PartialImage | None:
+        """The newest preview of this number; None when there is none."""
+        every = (partial for attempt in reversed(self.attempts) for partial in attempt.partial_images)
+        return next((partial for partial in every if partial.partial_index == partial_index), None)
 
     @property
     def possible_extra_cost_usd(self) -> float:
@@ -201,6 +231,8 @@ class NewJob(Frozen):
     key_id: str | None = None
     idempotency: Idempotency | None = None
     session_id: str | None = None
+    retention_ms: int = DEFAULT_RETENTION_MS
+    webhook: str | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -212,16 +244,17 @@ class NewJob(Frozen):
         """Its price before the call."""
         request = self.request
         size = parse_size(request.size)
-        figures = pricing.estimate(request.prompt, size, request.quality, request.n, self._inputs)
+        figures = pricing.estimate(
+            request.prompt, size, request.quality, request.n, self._inputs, request.partial_images
+        )
         return PriceEstimate(low_usd=figures.low_usd, expected_usd=figures.expected_usd, high_usd=figures.high_usd)
 
     @property
     def load(self) -> Load:
         """What its call uses of OpenAI's limits per minute."""
         request = self.request
-        tokens = pricing.expected_tokens(
-            request.prompt, parse_size(request.size), request.quality, request.n, self._inputs
-        )
+        size, partials = parse_size(request.size), request.partial_images
+        tokens = pricing.expected_tokens(request.prompt, size, request.quality, request.n, self._inputs, partials)
         return Load(images=request.n, tokens=tokens, input_images=self._inputs)
 
     @property
@@ -265,6 +298,6 @@ def is_job_id(text: str) -> bool:
 
 def fingerprint(model: str, request: GenerateRequest | EditRequest | TurnRequest) -> str:
     """Sha256, hexadecimal, of what decides the picture and where it goes."""
-    decisive = request.model_dump(mode="json", exclude={"on_unknown_outcome"})
+    decisive = request.model_dump(mode="json", exclude={"on_unknown_outcome", "partial_images", "webhook"})
     canonical = json.dumps([model, decisive], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,15 +1,17 @@
-"""API keys over HTTP: the part of the client that administrators use."""
+"""API keys over HTTP: the part of the clients that administrators use."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Any
-from urllib.parse import quote
+from typing import Any, Final
 
-from imagequeue.api_answers import parsed
+from imagequeue.api_async_connection import AsyncApiConnection
+from imagequeue.api_calls import Call, answering, path_of
 from imagequeue.api_connection import ApiConnection
 from imagequeue.key_views import CallerView, IssuedKeyView, KeyList, KeyView
+
+CURRENT: Final = Call("GET", "/v1/keys/current", answering(CallerView))
+_ALL: Final = Call("GET", "/v1/keys", answering(KeyList))
 
 
 class KeyClient:
@@ -20,35 +22,84 @@ class KeyClient:
 
     def current(self) -> CallerView:
         """Who this client is."""
-        return parsed(CallerView, self._api.send("GET", "/v1/keys/current"))
+        return self._api.do(CURRENT)
 
     def create(self, request: Mapping[str, Any]) -> IssuedKeyView:
         """Make a key; `request` has the fields of KeyRequest."""
-        return parsed(IssuedKeyView, self._post("/v1/keys", request))
+        return self._api.do(_create(request))
 
     def all(self) -> KeyList:
         """All keys."""
-        return parsed(KeyList, self._api.send("GET", "/v1/keys"))
+        return self._api.do(_ALL)
 
     def get(self, key_id: str) -> KeyView:
         """Look at a key."""
-        return parsed(KeyView, self._api.send("GET", _path(key_id)))
+        return self._api.do(_get(key_id))
 
     def limit(self, key_id: str, limits: Mapping[str, Any]) -> KeyView:
         """Replace a key's limits."""
-        return parsed(KeyView, self._post(f"{_path(key_id)}/limits", {"limits": limits}))
+        return self._api.do(_limit(key_id, limits))
 
     def rotate(self, key_id: str, *, grace_seconds: float = 0) -> IssuedKeyView:
         """Give a key a new secret."""
-        return parsed(IssuedKeyView, self._post(f"{_path(key_id)}/rotate", {"grace_seconds": grace_seconds}))
+        return self._api.do(_rotate(key_id, grace_seconds))
 
     def revoke(self, key_id: str) -> KeyView:
         """Refuse a key from now on."""
-        return parsed(KeyView, self._api.send("POST", f"{_path(key_id)}/revoke"))
-
-    def _post(self, path: str, body: Mapping[str, Any]) -> Any:
-        return self._api.send("POST", path, content=json.dumps(dict(body), allow_nan=False))
+        return self._api.do(_revoke(key_id))
 
 
-def _path(key_id: str) -> str:
-    return f"/v1/keys/{quote(key_id, safe='').replace('.', '%2E')}"
+class AsyncKeyClient:
+    """`KeyClient` for asyncio."""
+
+    def __init__(self, api: AsyncApiConnection) -> None:
+        self._api = api
+
+    async def current(self) -> CallerView:
+        """See KeyClient."""
+        return await self._api.do(CURRENT)
+
+    async def create(self, request: Mapping[str, Any]) -> IssuedKeyView:
+        """See KeyClient."""
+        return await self._api.do(_create(request))
+
+    async def all(self) -> KeyList:
+        """See KeyClient."""
+        return await self._api.do(_ALL)
+
+    async def get(self, key_id: str) -> KeyView:
+        """See KeyClient."""
+        return await self._api.do(_get(key_id))
+
+    async def limit(self, key_id: str, limits: Mapping[str, Any]) -> KeyView:
+        """See KeyClient."""
+        return await self._api.do(_limit(key_id, limits))
+
+    async def rotate(self, key_id: str, *, grace_seconds: float = 0) -> IssuedKeyView:
+        """See KeyClient."""
+        return await self._api.do(_rotate(key_id, grace_seconds))
+
+    async def revoke(self, key_id: str) -> KeyView:
+        """See KeyClient."""
+        return await self._api.do(_revoke(key_id))
+
+
+def _create(request: Mapping[str, Any]) -> Call[IssuedKeyView]:
+    return Call("POST", "/v1/keys", answering(IssuedKeyView), body=dict(request))
+
+
+def _get(key_id: str) -> Call[KeyView]:
+    return Call("GET", path_of("keys", key_id), answering(KeyView))
+
+
+def _limit(key_id: str, limits: Mapping[str, Any]) -> Call[KeyView]:
+    return Call("POST", f"{path_of('keys', key_id)}/limits", answering(KeyView), body={"limits": limits})
+
+
+def _rotate(key_id: str, grace_seconds: float) -> Call[IssuedKeyView]:
+    body = {"grace_seconds": grace_seconds}
+    return Call("POST", f"{path_of('keys', key_id)}/rotate", answering(IssuedKeyView), body=body)
+
+
+def _revoke(key_id: str) -> Call[KeyView]:
+    return Call("POST", f"{path_of('keys', key_id)}/revoke", answering(KeyView))

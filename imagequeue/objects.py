@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
@@ -24,8 +26,18 @@ _CONNECT_TIMEOUT_SECONDS: Final = 5
 _READ_TIMEOUT_SECONDS: Final = 60
 _POOL: Final = 64
 _CHUNK_BYTES: Final = 256 * 1024
+_PAGE: Final = 1000
+"""S3 lists no more objects at once."""
 _REFUSED: Final = ("AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch")
 _MISSING: Final = ("404", "NoSuchKey", "NotFound")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object's key, and when it was last written (ms, S3's clock)."""
+
+    key: str
+    modified_at: int
 
 
 class ObjectStore:
@@ -92,6 +104,51 @@ class ObjectStore:
         with _translated(key):
             return self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
 
+    def find_bytes(self, key: str) -> bytes | None:
+        """Read an object; None when there is none."""
+        try:
+            return self.get_bytes(key)
+        except ImageNotFound:
+            return None
+
+    def get_dated(self, key: str) -> tuple[bytes, int]:
+        """Read an object, and when it was last written (ms, S3's clock).
+
+        Raises:
+            ImageNotFound: there is none.
+        """
+        with _translated(key):
+            answer = self._client.get_object(Bucket=self._bucket, Key=key)
+            return answer["Body"].read(), _milliseconds(answer["LastModified"])
+
+    def modified(self, key: str) -> int:
+        """When an object was last written (ms, S3's clock).
+
+        Raises:
+            ImageNotFound: there is none.
+        """
+        with _translated(key):
+            return _milliseconds(self._client.head_object(Bucket=self._bucket, Key=key)["LastModified"])
+
+    def listed(self, prefix: str, after: str = "", limit: int = _PAGE) -> list[StoredObject]:
+        """Up to `limit` (at most 1,000) objects whose keys begin with `prefix`, by key, from behind `after` on."""
+        with _translated(prefix):
+            page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, StartAfter=after, MaxKeys=limit)
+        return [
+            StoredObject(found["Key"], _milliseconds(found["LastModified"]))  # pyright: ignore[reportTypedDictNotRequiredAccess]
+            for found in page.get("Contents", ())
+        ]
+
+    def delete_all(self, prefix: str, keep: str | None = None) -> None:
+        """Remove the objects whose keys begin with `prefix`, but for `keep`."""
+        after: str | None = ""
+        while after is not None:
+            found = self.listed(prefix, after)
+            for stored in found:
+                if stored.key != keep:
+                    self.delete(stored.key)
+            after = found[-1].key if len(found) == _PAGE else None
+
     def size(self, key: str) -> int:
         """How many bytes an object has.
 
@@ -134,6 +191,15 @@ class ObjectStore:
         """A URL that lets anyone put an object of this type and size for `seconds`; both headers must be sent."""
         parameters = {"Bucket": self._bucket, "Key": key, "ContentType": content_type, "ContentLength": size_bytes}
         return self._public_client.generate_presigned_url("put_object", Params=parameters, ExpiresIn=seconds)
+
+
+def job_folder(job_id: str) -> str:
+    """Prefix of the keys of all that belongs to a job: a folder for each attempt, and the record."""
+    return f"images/{job_id}/"
+
+
+def _milliseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
 
 
 def _disposition(filename: str) -> str:

@@ -21,6 +21,8 @@ _CHARACTERS_PER_TOKEN: Final = 4  # OpenAI's rule of thumb for English text; use
 _INPUT_IMAGE_TOKENS: Final = (300, 1_500, 6_500)
 """Least, expected and most tokens of one input image. gpt-image-2's are not published; gpt-image-1 counts up to about
 6,300 for a high-fidelity input, so the bounds are wide. What is settled is what OpenAI counted."""
+PARTIAL_IMAGE_TOKENS: Final = 100
+"""Output tokens of each partial image that is streamed before the image itself, says OpenAI's image guide."""
 _AUTO_SIZE: Final = (1024, 1024)
 _LARGEST_AUTO_SIZE: Final = (1536, 1024)
 
@@ -61,7 +63,9 @@ def text_tokens(prompt: str) -> int:
     return max(1, math.ceil(len(prompt) / _CHARACTERS_PER_TOKEN))
 
 
-def estimate(prompt: str, size: tuple[int, int] | None, quality: str, n: int, inputs: int = 0) -> Estimate:
+def estimate(
+    prompt: str, size: tuple[int, int] | None, quality: str, n: int, inputs: int = 0, partial_images: int = 0
+) -> Estimate:
     """Price `n` images made from `inputs` images; `size` None and quality `auto` are the model's choice.
 
     The expected figure takes 1024×1024 and medium for what is left open, the bounds take the cheapest and the
@@ -70,7 +74,8 @@ def estimate(prompt: str, size: tuple[int, int] | None, quality: str, n: int, in
     text = text_tokens(prompt) * TEXT_INPUT_USD_PER_TOKEN
 
     def priced(at_size: tuple[int, int], at_quality: FixedQuality, input_tokens: int) -> float:
-        outputs = n * output_tokens(*at_size, at_quality) * IMAGE_OUTPUT_USD_PER_TOKEN
+        output = n * output_tokens(*at_size, at_quality) + partial_images * PARTIAL_IMAGE_TOKENS
+        outputs = output * IMAGE_OUTPUT_USD_PER_TOKEN
         return round(text + inputs * input_tokens * IMAGE_INPUT_USD_PER_TOKEN + outputs, 6)
 
     if quality in ("low", "medium", "high"):
@@ -86,10 +91,13 @@ def estimate(prompt: str, size: tuple[int, int] | None, quality: str, n: int, in
     )
 
 
-def expected_tokens(prompt: str, size: tuple[int, int] | None, quality: str, n: int, inputs: int = 0) -> int:
+def expected_tokens(
+    prompt: str, size: tuple[int, int] | None, quality: str, n: int, inputs: int = 0, partial_images: int = 0
+) -> int:
     """Tokens that OpenAI will probably count for a call: `estimate`'s expected case."""
     expected: FixedQuality = quality if quality in ("low", "medium", "high") else "medium"
-    return text_tokens(prompt) + inputs * _INPUT_IMAGE_TOKENS[1] + n * output_tokens(*(size or _AUTO_SIZE), expected)
+    output = n * output_tokens(*(size or _AUTO_SIZE), expected) + partial_images * PARTIAL_IMAGE_TOKENS
+    return text_tokens(prompt) + inputs * _INPUT_IMAGE_TOKENS[1] + output
 
 
 def cost_usd(usage: TokenUsage) -> float | None:

@@ -17,9 +17,13 @@ from imagequeue.store.jobs import JobStore
 
 RUN_JOB: Final = "imagequeue.run_job"
 ANSWER_PROBE: Final = "imagequeue.answer_probe"
+ANNOUNCE: Final = "imagequeue.announce"
+DELIVER: Final = "imagequeue.deliver"
 MAINTENANCE: Final = "maintenance"
-QUEUES: Final = (*LANES, MAINTENANCE)
-"""In the order of service: a worker looks at a queue only when those before it are empty."""
+WEBHOOKS: Final = "webhooks"
+QUEUES: Final = (WEBHOOKS, *LANES, MAINTENANCE)
+"""In the order of service: a worker looks at a queue only when those before it are empty. Webhooks take few of its
+slots and little time; behind the lanes they would wait for the last job of a batch."""
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -69,6 +73,14 @@ class Dispatcher:
         except StoreUnavailable as error:
             _log.warning("hint_left_in_outbox", job=job_id, error=str(error))
 
+    def announce(self, subject: str) -> None:
+        """Have the end of a record told to webhooks; what fails here, a sweep will do."""
+        self._hint(ANNOUNCE, subject)
+
+    def deliver(self, receiver: str) -> None:
+        """Have a receiver's webhooks delivered that are due; what fails here, a sweep will do."""
+        self._hint(DELIVER, receiver)
+
     def send_probe(self, nonce: str) -> None:
         """Ask any worker to answer `nonce` in the store: it proves the way of messages.
 
@@ -77,15 +89,15 @@ class Dispatcher:
         """
         self._send(ANSWER_PROBE, nonce, MAINTENANCE)
 
-    def backlog(self, lane: Lane) -> int:
-        """How many hints of a lane wait in the broker.
+    def backlog(self, queue: str) -> int:
+        """How many hints of a lane, or of another queue, wait in the broker.
 
         Raises:
             StoreUnavailable: the broker does not answer.
         """
         try:
             with self._app.connection_or_acquire() as connection:
-                return connection.default_channel.queue_declare(lane, passive=True).message_count
+                return connection.default_channel.queue_declare(queue, passive=True).message_count
         except ChannelError:  # an empty queue does not exist in Redis
             return 0
         except (OperationalError, OSError) as error:
@@ -94,6 +106,12 @@ class Dispatcher:
     def close(self) -> None:
         """Close the connections to the broker."""
         self._app.close()
+
+    def _hint(self, task: str, argument: str) -> None:
+        try:
+            self._send(task, argument, WEBHOOKS)
+        except StoreUnavailable as error:
+            _log.warning("hint_left_to_the_sweeper", task=task, about=argument, error=str(error))
 
     def _send(self, task: str, argument: str, queue: str) -> None:
         try:

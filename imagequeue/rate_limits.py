@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, Self
 
@@ -44,7 +44,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class LimiterState:
-    """Why calls are held back now. Times are Redis's milliseconds; None: not held back for that reason."""
+    """Why calls are held back now, and how long they take. Times are Redis's milliseconds; None: no such reason."""
 
     broken_at: int | None = None  # the circuit breaker is open since then
     broken_reason: str = ""
@@ -54,10 +54,14 @@ class LimiterState:
     pause_text: str = ""
     images_per_minute: float = 0  # as the workers' settings say, or as 429s taught; 0: no limit is known
     parked: int = 0  # jobs that wait for room
+    measured: Mapping[str, float] = field(default_factory=dict[str, float])  # seconds of calls lately, by class
 
     @classmethod
-    def read(cls, fields: Mapping[str, str], parked: int, now: int) -> Self:
-        """The state in the limiter's hash, at the time `now`, while `parked` jobs wait for room."""
+    def read(cls, fields: Mapping[str, str], parked: int, now: int, durations: Mapping[str, str]) -> Self:
+        """The state in the limiter's hash, at the time `now`, while `parked` jobs wait for room.
+
+        `durations` holds `milliseconds:count` of each class of calls.
+        """
         broken = "broken_at" in fields
         paused_until = int(fields.get("paused_until", 0))
         return cls(
@@ -69,6 +73,7 @@ class LimiterState:
             pause_text=fields.get("pause_text", "") if paused_until > now else "",
             images_per_minute=_images_per_minute(fields, now),
             parked=parked,
+            measured={name: float(text.partition(":")[0]) / 1000 for name, text in durations.items()},
         )
 
     def pace(self, position: int) -> str:

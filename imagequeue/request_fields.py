@@ -6,7 +6,7 @@ import re
 import unicodedata
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from imagequeue.sizes import broken, canonical_size
 
@@ -17,6 +17,8 @@ MAX_SOURCE: Final = 70_000_000
 """Characters of one image source: a data: URL of a 50 MB image in base64."""
 MAX_FILENAME_PREFIX: Final = 60
 MAX_USER: Final = 256
+MAX_PARTIAL_IMAGES: Final = 3
+MAX_WEBHOOK: Final = 2048
 
 
 def _lower_trimmed(value: object) -> object:
@@ -50,6 +52,13 @@ def _sendable(value: str) -> str:
         raise broken("not_unicode", "must be valid Unicode (a lone surrogate was found)", "plain text") from None
     if "\x00" in value:
         raise broken("nul_character", "must not contain the NUL character", "plain text")
+    return value
+
+
+def _one_if_partial(value: int, info: ValidationInfo) -> int:
+    """The count of a request whose fields before it are valid: OpenAI streams no more than one image."""
+    if value > 1 and info.data.get("partial_images"):
+        raise broken("n_with_partial_images", "must be 1 with partial_images: OpenAI streams one image only", "1")
     return value
 
 
@@ -93,6 +102,19 @@ ImageCount = Annotated[
         strict=True,
         description="How many images to generate (1–10). Each counts toward rate limits and cost.",
         examples=[1],
+    ),
+    AfterValidator(_one_if_partial),
+]
+PartialImages = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=MAX_PARTIAL_IMAGES,
+        strict=True,
+        description="How many previews of the unfinished image to show while it is made (0–3). Each comes as an event "
+        "`partial_image`, is listed in the job's `partial_images`, and costs 100 output tokens. OpenAI may give fewer. "
+        "Only with n = 1.",
+        examples=[2],
     ),
 ]
 Background = Annotated[
@@ -158,6 +180,16 @@ OnUnknownOutcome = Annotated[
         description="What to do after a call to OpenAI whose fate is not known (no answer came): `retry` calls once "
         "more and may pay twice, `fail` ends the job. Either way the attempt is shown. Default: the server's setting.",
         examples=["fail"],
+    ),
+]
+WebhookUrl = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=MAX_WEBHOOK,
+        description="https:// URL that is told when the job has ended, by a signed POST (Standard Webhooks). With the "
+        "first turn of a session: for all of its turns.",
+        examples=["https://example.com/imagequeue"],
     ),
 ]
 ImageSource = Annotated[

@@ -20,10 +20,12 @@ from imagequeue.request_fields import (
     OnUnknownOutcome,
     OutputCompression,
     OutputFormat,
+    PartialImages,
     Prompt,
     Quality,
     Size,
     User,
+    WebhookUrl,
 )
 
 _GIVEN_SHOWN: Final = 80
@@ -44,6 +46,9 @@ class _Request(BaseModel):
     filename_prefix: FilenamePrefix | None = None
     user: User | None = None
     on_unknown_outcome: OnUnknownOutcome | None = None
+    partial_images: PartialImages = 0
+    # A job keeps it beside its request, which does not show it then.
+    webhook: WebhookUrl | None = Field(default=None, exclude_if=lambda url: url is None)
 
 
 class GenerateRequest(_Request):

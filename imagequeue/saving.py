@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import secrets
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from imagequeue.errors import ImageQueueError
@@ -14,6 +16,33 @@ class DamagedDownload(ImageQueueError):
     """What was downloaded is not what was stored; nothing was saved."""
 
     code = "damaged_download"
+
+
+def wanted_path(folder: Path, job_id: str, image: ImageView) -> Path:
+    """Where an image of a job goes; the folder is made if it is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / (plain_name(image.filename) or f"{job_id}-{image.index}")
+
+
+@contextmanager
+def draft_of(wanted: Path) -> Generator[Path]:
+    """A hidden name beside the wanted one, for a file that is not whole yet; it is gone after the block."""
+    draft = wanted.with_name(f".{wanted.name}.{secrets.token_hex(4)}.part")
+    try:
+        yield draft
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def keep(draft: Path, wanted: Path, image: ImageView) -> Path:
+    """Give a draft that holds the image the wanted name, or the next free one.
+
+    Raises:
+        DamagedDownload: it does not hold the image.
+    """
+    if not _holds(draft, image):
+        raise DamagedDownload(f"{image.filename} arrived damaged: its sha256 is not the one that was stored.")
+    return move_to_free_name(draft, wanted)
 
 
 def plain_name(filename: str) -> str:

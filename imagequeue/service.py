@@ -7,47 +7,55 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
 from imagequeue.api_keys import LOCAL_OWNER
-from imagequeue.errors import ImageNotFound, ImageQueueError, JobNotFound
+from imagequeue.errors import ImageNotFound
+from imagequeue.event_service import EventService
+from imagequeue.health import PartHealth, part_healths
 from imagequeue.inputs import InputStore
-from imagequeue.jobs import Image, Job, JobState, JobType, Lane, NewJob, is_job_id
+from imagequeue.job_records import JobRecords
+from imagequeue.job_waiting import JobWaiting
+from imagequeue.jobs import Image, Job, JobState, JobType, Lane, NewJob
 from imagequeue.key_service import KeyService
 from imagequeue.objects import ObjectStore
+from imagequeue.open_calls import OpenCall, OpenCalls
+from imagequeue.partial_images import PartialImages
 from imagequeue.queue import Dispatcher, make_celery
+from imagequeue.removal import Removal
 from imagequeue.requests import EditRequest, JobRequest
+from imagequeue.retrying import request_again
+from imagequeue.session_records import SessionRecords
 from imagequeue.session_service import SessionService
 from imagequeue.settings import Settings
 from imagequeue.sources import Sources
 from imagequeue.store.api_keys import KeyStore
+from imagequeue.store.archive import ArchiveStore
 from imagequeue.store.connection import RedisClient, connect, refuse_eviction
 from imagequeue.store.deliveries import DeliveryStore
+from imagequeue.store.event_log import EventLog
 from imagequeue.store.fleet import FleetStore
-from imagequeue.store.job_search import JobFilter, newest_job_ids
-from imagequeue.store.jobs import JobStore
+from imagequeue.store.input_uses import InputUses
+from imagequeue.store.job_search import JobFilter
+from imagequeue.store.jobs import JobStore, job_finished
 from imagequeue.store.keys import Keys
 from imagequeue.store.limiter import LimiterStore
+from imagequeue.store.open_calls import OpenCallStore
+from imagequeue.store.removals import RemovalStore
 from imagequeue.store.sessions import SessionStore
+from imagequeue.store.usage import UsageStore
+from imagequeue.store.webhook_deliveries import WebhookDeliveryStore
+from imagequeue.store.webhooks import WebhookStore
 from imagequeue.submission import LOCAL_TERMS, Submission, Submitted, Terms
+from imagequeue.usage_reports import UsageReports
 from imagequeue.views import JobPage, JobView, job_view
 from imagequeue.waiting import ChangeReader, Listener
+from imagequeue.webhook_service import WebhookService
 
 PREVIEW_MIME_TYPE: Final = "image/webp"
-_REREAD_SECONDS: Final = 5.0
-"""A waiter looks at the record this often even if nothing wakes it: a net, not the mechanism."""
 _PROBE_POLL_SECONDS: Final = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class PartHealth:
-    """Whether one part serves, and what to do when it does not."""
-
-    ok: bool
-    detail: str
 
 
 class ImageQueue:
@@ -57,6 +65,7 @@ class ImageQueue:
         self,
         settings: Settings,
         store: JobStore,
+        records: JobRecords,
         fleet: FleetStore,
         limiter: LimiterStore,
         objects: ObjectStore,
@@ -67,10 +76,17 @@ class ImageQueue:
         sessions: SessionService,
         submission: Submission,
         keys: KeyService,
+        events: EventService,
+        removal: Removal,
+        usage: UsageReports,
+        calls: OpenCalls,
+        partials: PartialImages,
+        webhooks: WebhookService,
         connections: Sequence[RedisClient],
     ) -> None:
         self._settings = settings
         self._store = store
+        self._records = records
         self._fleet = fleet
         self._limiter = limiter
         self._objects = objects
@@ -79,10 +95,16 @@ class ImageQueue:
         self._sources = sources
         self.inputs = inputs
         self.sessions = sessions
+        self.events = events
+        self.calls = calls
+        self.partials = partials
+        self.webhooks = webhooks
         self._submission = submission
         self.keys = keys
+        self._removal = removal
+        self.usage = usage
         self._connections = connections
-        self._stopping = False
+        self._waiting = JobWaiting(changes, settings.max_wait_seconds)
 
     def submit(self, request: JobRequest, terms: Terms = LOCAL_TERMS, lane: Lane = "interactive") -> Submitted:
         """Store a validated request as a queued job and tell the workers.
@@ -90,9 +112,32 @@ class ImageQueue:
         Raises:
             InvalidInput: an image cannot be used.
             IdempotencyKeyReused, LimitReached: see Submission.submit.
+            InvalidRequest: the webhook cannot be used.
             StoreUnavailable: nothing was stored, or the answer was lost; nothing is spent before a worker has it.
         """
         return self._submission.submit(terms, lambda: (self._new_job(request, terms, lane), None))
+
+    def retry(self, job_id: str, terms: Terms = LOCAL_TERMS) -> Submitted:
+        """Submit the request of a job that failed or was cancelled once more, as a new job in the same lane.
+
+        Raises:
+            JobNotFound: there is none, or it belongs to somebody else.
+            JobInSession, JobRunning, JobSucceeded: see request_again.
+            InvalidInput: an image cannot be used any more.
+            IdempotencyKeyReused, LimitReached, InvalidRequest, StoreUnavailable: see submit.
+        """
+        return self._submission.submit(terms, lambda: (self._again(job_id, terms), None))
+
+    def submit_call(self, request: JobRequest, terms: Terms, *, again: bool) -> OpenCall:
+        """Like `submit`, for a client that waits on its connection; see `calls`, which wants to hear how it ends.
+
+        `again`: the client says that it sends the call once more, so that it gets the job that it has already. With an
+        Idempotency-Key the call is known by that alone, also when it was answered.
+        """
+        if terms.idempotency:
+            submitted = self.submit(request, terms)
+            return OpenCall(submitted.job, token="", reattached=submitted.replayed)
+        return self.calls.submit(self._new_job(request, terms, "interactive"), again=again)
 
     def handed_over(self, job_id: str, *, owner: str = LOCAL_OWNER) -> None:
         """Note that a job's result has reached whoever asked for it: the same call from now on is a new one.
@@ -108,44 +153,43 @@ class ImageQueue:
         Raises:
             JobNotFound: there is none, or it belongs to somebody else.
         """
-        # Anything else could name another record's key.
-        job = self._store.get(job_id) if is_job_id(job_id) else None
-        if job is None or job.owner != owner:
-            raise JobNotFound(job_id)
-        return job
+        return self._records.get(job_id, owner)
 
     def view(self, job: Job) -> JobView:
         """The job as clients see it, with its place in the queue."""
         return self._views([job])[0]
 
-    def look(self, job_ids: Sequence[str], *, owner: str = LOCAL_OWNER) -> tuple[JobView, ...]:
-        """Those of the jobs that the owner has, in the order of the ids: three round trips to Redis for them all."""
-        jobs = self._store.get_many([job_id for job_id in job_ids if is_job_id(job_id)])
-        return self._views([job for job in jobs if job.owner == owner])
-
     def wait(self, job_id: str, seconds: float, *, owner: str = LOCAL_OWNER) -> Job:
         """Return the job once it has ended, or as it is after `seconds` (the setting caps them) or `stop_waiting`."""
-        job = self.get(job_id, owner=owner)
-        if job.state.terminal or seconds <= 0:
-            return job
-        deadline = time.monotonic() + min(seconds, self._settings.max_wait_seconds)
-        changed = threading.Event()
-        with self._changes.listening(job_id, lambda _job_id, _event: changed.set()):
-            while True:
-                changed.clear()
-                job = self.get(job_id, owner=owner)
-                remaining = deadline - time.monotonic()
-                if job.state.terminal or remaining <= 0 or self._stopping:
-                    return job
-                changed.wait(min(remaining, _REREAD_SECONDS))
+        (job,) = self._waiting.wait([job_id], lambda ids: [self.get(one, owner=owner) for one in ids], seconds)
+        return job
+
+    def wait_for(
+        self, job_ids: Sequence[str], seconds: float, *, any_of: bool = False, owner: str = LOCAL_OWNER
+    ) -> JobPage:
+        """The owner's jobs of these ids once all, or `any_of` them, have ended, or as they are after `seconds`.
+
+        Ids of no job, and those of somebody else's, are `missing` in the answer, and are not waited for.
+        """
+        read = partial(self._records.get_owned, owner=owner)
+        jobs = self._waiting.wait(job_ids, read, seconds, any_of=any_of)
+        found = {job.id for job in jobs}
+        missing = tuple(job_id for job_id in job_ids if job_id not in found)
+        return JobPage(jobs=self._views(jobs), next_cursor=None, missing=missing)
 
     def listening(self, job_id: str, listener: Listener) -> AbstractContextManager[None]:
         """Call `listener` at every change of the job while the block runs; register first, read the job afterwards."""
         return self._changes.listening(job_id, listener)
 
+    @property
+    def stopping(self) -> bool:
+        """Whether the process is to end: whoever waits should stop."""
+        return self._waiting.stopping
+
     def stop_waiting(self) -> None:
-        """Let every `wait`, now and from now on, return the job as it is: the process is to end."""
-        self._stopping = True
+        """Let every wait, now and from now on, return the jobs as they are, and every stream of events end."""
+        self._waiting.stop()
+        self.events.stop()
         self._changes.wake_all()
 
     def list(
@@ -165,8 +209,8 @@ class ImageQueue:
         """
         among = None if session_id is None else self.sessions.turn_job_ids(session_id, owner=owner)
         wanted = JobFilter(owner, state, job_type, among)
-        ids = list(islice(newest_job_ids(self._store, wanted, cursor, limit + 1), limit + 1))
-        jobs = self._views(self._store.get_many(ids[:limit]))
+        ids = self._records.newest_ids(wanted, cursor, limit + 1)
+        jobs = self._views(self._records.get_many(ids[:limit]))
         return JobPage(jobs=jobs, next_cursor=ids[limit - 1] if len(ids) > limit else None)
 
     def cancel(self, job_id: str, *, owner: str = LOCAL_OWNER) -> Job:
@@ -175,10 +219,26 @@ class ImageQueue:
         Raises:
             JobFinished: it has ended already.
         """
-        ending = self._store.cancel(self.get(job_id, owner=owner))
+        job = self.get(job_id, owner=owner)
+        if job.state is JobState.CANCELLED:
+            return job
+        if job.state.terminal:  # perhaps archived: the store does not know it then
+            raise job_finished(job)
+        ending = self._store.cancel(job)
         if ending.next_job_id:
             self._dispatcher.dispatch(ending.next_job_id, "interactive")
+        if ending.announced:
+            self._dispatcher.announce(job_id)
         return self._store.get(job_id)
+
+    def delete(self, job_id: str, *, owner: str = LOCAL_OWNER) -> None:
+        """Delete a job that has ended, with its images and all that is known of it but what it cost.
+
+        Raises:
+            JobRunning: it has not ended.
+            ImageInUse: an active session goes on from its image.
+        """
+        self._removal.remove_job(self.get(job_id, owner=owner))
 
     def image_url(
         self, job_id: str, index: int, variant: Literal["original", "preview"], *, owner: str = LOCAL_OWNER
@@ -218,12 +278,7 @@ class ImageQueue:
 
     def health(self) -> Mapping[str, PartHealth]:
         """Whether Redis, S3, a worker and OpenAI serve."""
-        return {
-            "redis": self._redis_health(),
-            "s3": self._s3_health(),
-            "workers": self._worker_health(),
-            "openai": self._openai_health(),
-        }
+        return part_healths(self._fleet, self._objects, self._limiter, self._settings.lease_ms)
 
     def probe_messages(self, timeout_seconds: float) -> str | None:
         """The name of a worker that received a message just sent; None when none did in time.
@@ -243,25 +298,37 @@ class ImageQueue:
         """Stop the reader and close all connections."""
         self._changes.close()
         self._dispatcher.close()
+        self._records.close()
         for connection in self._connections:
             connection.close()
 
+    def _views(self, jobs: Sequence[Job]) -> tuple[JobView, ...]:
+        limiter = self._limiter.state()
+        positions = self._store.positions(jobs)
+        return tuple(job_view(job, position, limiter) for job, position in zip(jobs, positions, strict=True))
+
+    def _again(self, job_id: str, terms: Terms) -> NewJob:
+        job = self.get(job_id, owner=terms.owner)
+        request = request_again(job)
+        # Who asks for another try knows how this one ended: an equal call must not lead back to it.
+        self._submission.handed_over(job)
+        return self._new_job(request, terms, job.lane)
+
     def _new_job(self, request: JobRequest, terms: Terms, lane: Lane) -> NewJob:
+        webhook = self.webhooks.checked(request.webhook)
         if isinstance(request, EditRequest):
             request = self._sources.resolve(request, terms.owner)
         return NewJob(
-            request=request,
+            request=request.model_copy(update={"webhook": None}),
+            webhook=webhook,
             owner=terms.owner,
             key_id=terms.key_id,
             idempotency=terms.idempotency,
             lane=lane,
             model=self._settings.model,
             on_unknown_outcome=request.on_unknown_outcome or self._settings.on_unknown_outcome,
+            retention_ms=self._settings.retention_ms,
         )
-
-    def _views(self, jobs: Sequence[Job]) -> tuple[JobView, ...]:
-        places, limiter = self._store.positions(jobs), self._limiter.state()
-        return tuple(job_view(job, places[job.id], limiter) for job in jobs)
 
     def _image(self, job_id: str, index: int, owner: str) -> Image:
         job = self.get(job_id, owner=owner)
@@ -269,37 +336,6 @@ class ImageQueue:
             have = f"it has {len(job.images)}" if job.state.terminal else f"it is {job.state}"
             raise ImageNotFound(f"Job {job_id} has no image {index}: {have}.")
         return job.images[index]
-
-    def _redis_health(self) -> PartHealth:
-        try:
-            self._fleet.ping()
-        except ImageQueueError as error:
-            return PartHealth(False, f"{error} Check IMAGEQUEUE_REDIS_URL and that Redis runs.")
-        return PartHealth(True, "answers")
-
-    def _s3_health(self) -> PartHealth:
-        try:
-            self._objects.ping()
-        except ImageQueueError as error:
-            return PartHealth(False, f"{error} Check IMAGEQUEUE_S3_ENDPOINT, IMAGEQUEUE_S3_BUCKET and AWS_*.")
-        return PartHealth(True, "answers")
-
-    def _worker_health(self) -> PartHealth:
-        try:
-            workers = self._fleet.live_workers(self._settings.lease_ms)
-        except ImageQueueError as error:
-            return PartHealth(False, str(error))
-        if not workers:
-            return PartHealth(False, "No worker gave a sign of life. Start one: imagequeue worker")
-        return PartHealth(True, f"{len(workers)} alive")
-
-    def _openai_health(self) -> PartHealth:
-        """What the last calls told: nothing is asked of OpenAI here."""
-        try:
-            reason = self._limiter.state().reason
-        except ImageQueueError as error:
-            return PartHealth(False, str(error))
-        return PartHealth(True, "takes calls") if reason is None else PartHealth(False, f"Jobs wait for {reason}")
 
 
 def open_queue(settings: Settings) -> ImageQueue:
@@ -314,21 +350,37 @@ def open_queue(settings: Settings) -> ImageQueue:
     keys = Keys(settings.key_prefix)
     store, limiter = JobStore(client, keys), LimiterStore(client, keys)
     objects, dispatcher = ObjectStore(settings), Dispatcher(make_celery(settings), store)
-    inputs = InputStore(objects, settings)
-    sources = Sources(inputs, store)
-    submission = Submission(store, DeliveryStore(client, keys), dispatcher)
+    records = JobRecords(store, ArchiveStore(client, keys), objects)
+    session_store = SessionStore(client, keys)
+    session_records = SessionRecords(session_store, objects)
+    removal = Removal(RemovalStore(client, keys), store, records, session_records, objects)
+    inputs = InputStore(objects, settings, InputUses(client, keys))
+    sources = Sources(inputs, records)
+    submission = Submission(store, records, DeliveryStore(client, keys), dispatcher)
+    webhooks = WebhookService(settings, WebhookStore(client, keys), WebhookDeliveryStore(client, keys), dispatcher)
+    sessions = SessionService(
+        settings, store, records, session_store, session_records, limiter, submission, sources, removal, webhooks
+    )
+    changes = ChangeReader(reading, keys.changes)
     return ImageQueue(
         settings=settings,
         store=store,
+        records=records,
         fleet=FleetStore(client, keys),
         limiter=limiter,
         objects=objects,
         dispatcher=dispatcher,
-        changes=ChangeReader(reading, keys.changes),
+        changes=changes,
         inputs=inputs,
         sources=sources,
-        sessions=SessionService(settings, store, SessionStore(client, keys), limiter, submission, sources),
+        sessions=sessions,
         submission=submission,
         keys=KeyService(settings, KeyStore(client, keys)),
+        events=EventService(EventLog(client, keys), store, limiter, sessions, changes),
+        removal=removal,
+        usage=UsageReports(UsageStore(client, keys)),
+        calls=OpenCalls(submission, OpenCallStore(client, keys)),
+        partials=PartialImages(objects, settings.presigned_url_seconds),
+        webhooks=webhooks,
         connections=(client, reading),
     )

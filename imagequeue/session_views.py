@@ -9,7 +9,7 @@ from pydantic import Field
 from imagequeue.jobs import Job, JobState
 from imagequeue.rate_limits import LimiterState
 from imagequeue.sessions import Session, SessionState
-from imagequeue.views import ImageView, JobView, Timestamp, View, image_path, job_view, utc
+from imagequeue.views import ImageView, JobView, Timestamp, View, image_path, job_view, utc, utc_or_none
 
 
 class SessionSummary(View):
@@ -29,6 +29,9 @@ class SessionSummary(View):
     possible_extra_cost_usd: float = Field(description="What attempts of unknown fate may have cost on top.")
     created_at: Timestamp
     updated_at: Timestamp
+    expires_at: Timestamp | None = Field(
+        default=None, description="When it is deleted with its last turn; null while it is active or a turn runs."
+    )
 
 
 class SessionView(SessionSummary):
@@ -64,7 +67,14 @@ def session_summary(session: Session, jobs: Sequence[Job]) -> SessionSummary:
         possible_extra_cost_usd=round(sum(job.possible_extra_cost_usd for job in jobs), 6),
         created_at=utc(session.created_at),
         updated_at=utc(session.updated_at),
+        expires_at=utc_or_none(_expires_at(session, jobs)),
     )
+
+
+def _expires_at(session: Session, jobs: Sequence[Job]) -> int | None:
+    """Never before the last turn; turns that still wait or run have no time yet."""
+    times = [session.expires_at, *(job.expires_at for job in jobs)]
+    return None if None in times else max(time for time in times if time is not None)
 
 
 def session_view(session: Session, turns: Sequence[tuple[Job, int | None]], limiter: LimiterState) -> SessionView:

@@ -16,7 +16,7 @@ from pydantic import Field
 from ulid import ULID
 
 from imagequeue.errors import ImageQueueError, SessionClosed, SessionFull, SessionNotFound
-from imagequeue.jobs import Frozen, Job
+from imagequeue.jobs import DEFAULT_RETENTION_MS, Frozen, Job
 
 _SESSION_ID: Final = re.compile(r"ses_[0-7][0-9A-HJKMNP-TV-Z]{25}")
 
@@ -56,8 +56,15 @@ class Session(Frozen):
     turn_lock: str | None = None  # job_id:attempt of the running turn
     end_reason: str | None = None
     forked_from: str | None = None  # session_id/turn
+    webhook: str | None = None  # URL that is told of the end of each turn
     created_at: int
     updated_at: int
+    retention_ms: int = DEFAULT_RETENTION_MS  # how long it is kept after its end
+
+    @property
+    def expires_at(self) -> int | None:
+        """When it is deleted, unless a turn is kept for longer; None while it is active."""
+        return None if self.state is SessionState.ACTIVE else self.updated_at + self.retention_ms
 
 
 class NewSession(Frozen):
@@ -68,14 +75,17 @@ class NewSession(Frozen):
     output_format: str
     image: SessionImage | None = None
     forked_from: str | None = None
+    retention_ms: int = DEFAULT_RETENTION_MS
+    webhook: str | None = None
 
     @property
     def fields(self) -> Mapping[str, str]:
         """The fields of its Redis hash."""
         image = {"image": self.image.model_dump_json()} if self.image else {}
-        forked_from = {"forked_from": self.forked_from} if self.forked_from else {}
+        named = {"forked_from": self.forked_from, "webhook": self.webhook}
         own = {"id": self.id, "owner": self.owner, "output_format": self.output_format}
-        return {**own, **image, **forked_from}
+        own["retention_ms"] = str(self.retention_ms)
+        return {**own, **image, **{name: value for name, value in named.items() if value}}
 
 
 def is_session_id(text: str) -> bool:

@@ -19,6 +19,7 @@ from imagequeue.errors import Misconfigured
 from imagequeue.rate_limits import RateLimits
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Days = Annotated[float, Field(gt=0, le=36_500, allow_inf_nan=False)]
 _ORIGIN = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:\d{1,5})?")
 
 
@@ -102,6 +103,14 @@ class Settings(BaseSettings):
     max_waiting_turns: int = Field(
         default=100, ge=1, le=10_000, description="How many turns of one session may be in the queue at once."
     )
+    retention_days: Days = Field(
+        default=30,
+        description="How long, in days, jobs with their images, sessions and unused inputs are kept after their end.",
+    )
+    hot_days: Days = Field(
+        default=3,
+        description="How long, in days, the record of a job that has ended stays in Redis; then it is read from S3.",
+    )
     responses_model: str = Field(
         default="gpt-5",
         description="Model that calls the image tool when edits go through the Responses API.",
@@ -164,13 +173,31 @@ class Settings(BaseSettings):
         default=None,
         description="File for a first API key with all rights, made when the API starts and there was never a key.",
     )
+    webhook_origins: Origins | None = Field(
+        default=None,
+        description="Servers that webhooks are sent to even if their address is private, their port unusual or their "
+        "scheme http: scheme://host:port, separated by commas.",
+    )
+    webhook_timeout_seconds: Seconds = Field(
+        default=15, description="Longest time, in seconds, that the receiver of a webhook may take to answer."
+    )
 
     api_host: str = Field(default="127.0.0.1", description="Address the API listens on.")
     api_port: int = Field(default=8080, ge=1, le=65535, description="Port the API listens on.")
+    api_allowed_hosts: str | None = Field(
+        default=None,
+        description="Hosts that the API answers for besides this machine's own names, separated by commas; "
+        ".example.com stands for all below it. Without it, an API on loopback answers for none, any other for all.",
+    )
     api_processes: int = Field(default=2, ge=1, le=64, description="API processes.")
     api_threads: int = Field(default=800, ge=1, le=4000, description="Requests that one API process serves at once.")
     max_wait_seconds: Seconds = Field(
         default=90, description="Longest time one request may wait for a job; common proxies cut at 100 seconds."
+    )
+    images_wait_seconds: Seconds = Field(
+        default=570,
+        description="Longest time, in seconds, that POST /v1/images/generations and /v1/images/edits hold their "
+        "answer; OpenAI's SDKs wait for 600.",
     )
     max_body_bytes: int = Field(
         default=1_048_576, ge=1024, description="Largest JSON request body in bytes, not counting data: URLs."
@@ -220,6 +247,16 @@ class Settings(BaseSettings):
     def session_idle_ms(self) -> int:
         """How long a session may be unused, in milliseconds."""
         return int(self.session_idle_hours * 3_600_000)
+
+    @property
+    def retention_ms(self) -> int:
+        """How long what has ended is kept, in milliseconds."""
+        return int(self.retention_days * 86_400_000)
+
+    @property
+    def hot_ms(self) -> int:
+        """How long what has ended stays in Redis, in milliseconds: never longer than it is kept at all."""
+        return min(int(self.hot_days * 86_400_000), self.retention_ms)
 
     @property
     def rate_limits(self) -> RateLimits:

@@ -8,8 +8,8 @@ from typing import Final, TypeVar
 from imagequeue.errors import ImageNotFound, InputFault, InvalidInput, JobNotFound
 from imagequeue.input_images import InputImage, check_mask
 from imagequeue.inputs import InputStore
+from imagequeue.job_records import JobRecords
 from imagequeue.requests import EditRequest, StartSessionRequest
-from imagequeue.store.jobs import JobStore
 
 _JOB_IMAGE: Final = re.compile(r"job:(job_[0-9A-HJKMNP-TV-Z]{26})/(\d{1,2})")
 WithImages = TypeVar("WithImages", EditRequest, StartSessionRequest)
@@ -18,9 +18,9 @@ WithImages = TypeVar("WithImages", EditRequest, StartSessionRequest)
 class Sources:
     """Resolves the sources of a request before its job is stored."""
 
-    def __init__(self, inputs: InputStore, store: JobStore) -> None:
+    def __init__(self, inputs: InputStore, records: JobRecords) -> None:
         self._inputs = inputs
-        self._store = store
+        self._records = records
 
     def resolve(self, request: WithImages, owner: str) -> WithImages:
         """The request with its images as `upload:<sha256>`, or as URLs, which the worker fetches.
@@ -40,10 +40,7 @@ class Sources:
         if match is None:
             return self._inputs.resolve(source, field)
         try:
-            job = self._store.get(match[1])
-            if job.owner != owner:
-                raise JobNotFound(match[1])
-            image = job.images[int(match[2])]
+            image = self._records.get(match[1], owner).images[int(match[2])]
         except (JobNotFound, ImageNotFound, IndexError):
             problem = f"{source} is no image: there is no such job of yours, or it has no image of this index (yet)"
             way_out = f"Look at /v1/jobs/{match[1]}, and wait until it has succeeded."

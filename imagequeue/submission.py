@@ -8,6 +8,7 @@ from typing import Final
 
 from imagequeue.api_keys import LOCAL_OWNER
 from imagequeue.errors import ImageQueueError, Quota, Unavailable
+from imagequeue.job_records import JobRecords
 from imagequeue.jobs import Idempotency, Job, JobState, NewJob
 from imagequeue.queue import Dispatcher
 from imagequeue.sessions import SessionSubmit
@@ -49,8 +50,9 @@ class Submitted:
 class Submission:
     """Stores jobs and tells the workers."""
 
-    def __init__(self, jobs: JobStore, deliveries: DeliveryStore, dispatcher: Dispatcher) -> None:
+    def __init__(self, jobs: JobStore, records: JobRecords, deliveries: DeliveryStore, dispatcher: Dispatcher) -> None:
         self._jobs = jobs
+        self._records = records
         self._deliveries = deliveries
         self._dispatcher = dispatcher
 
@@ -65,11 +67,12 @@ class Submission:
             SessionNotFound, SessionClosed, SessionFull: the session takes no turn.
             IdempotencyKeyReused: the idempotency key came with another request.
             LimitReached: the API key may not have one more job now.
+            JobNotFound: the job that the idempotency key has made was deleted.
         """
         if terms.idempotency:
             before = self._jobs.idempotent(terms.owner, terms.idempotency)
             if before:
-                return Submitted(before, replayed=True)
+                return Submitted(self._records.get(before, terms.owner), replayed=True)
         new, joins = draft()
         if terms.reattach:
             return self._submit_once(new, joins)

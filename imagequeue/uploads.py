@@ -11,6 +11,7 @@ from imagequeue.errors import InvalidRequest
 from imagequeue.input_images import MAX_INPUT_BYTES, InputImage
 from imagequeue.inputs import PresignedUpload
 from imagequeue.requests import violations
+from imagequeue.views import Timestamp, utc
 
 _EXAMPLE_SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
@@ -45,16 +46,20 @@ class UploadedImage(BaseModel):
     size_bytes: int = Field(description="Size of the file in bytes.", examples=[2_411_724])
     width: int = Field(description="In pixels, as stored.", examples=[1536])
     height: int = Field(description="In pixels, as stored.", examples=[1024])
+    expires_at: Timestamp = Field(
+        description="When it is deleted at the earliest; each job that names it puts that off."
+    )
 
     @classmethod
-    def of(cls, image: InputImage) -> Self:
-        """The answer for a kept image."""
+    def of(cls, image: InputImage, expires_at: int) -> Self:
+        """The answer for an image that is kept until `expires_at` (ms)."""
         return cls(
             image=f"upload:{image.sha256}",
             mime_type=image.mime_type,
             size_bytes=image.size_bytes,
             width=image.width,
             height=image.height,
+            expires_at=utc(expires_at),
         )
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from imagequeue.durations import call_seconds
+from imagequeue.durations import expected_seconds
 from imagequeue.jobs import (
     Applied,
     Attempt,
@@ -20,6 +20,7 @@ from imagequeue.jobs import (
     JobState,
     JobType,
     Lane,
+    PartialImage,
     PriceEstimate,
     Usage,
 )
@@ -54,6 +55,16 @@ class ImageView(View):
     sha256: str = Field(description="Of the original's bytes, hexadecimal.")
 
 
+class PartialImageView(View):
+    """A preview of the unfinished image."""
+
+    partial_index: int = Field(description="0-based; each is finer than the one before.")
+    url: str = Field(description="Stable path; redirects to a fresh presigned URL.")
+    mime_type: str
+    size: str = Field(description="WIDTHxHEIGHT in pixels.")
+    size_bytes: int
+
+
 class AttemptView(View):
     """One try. `outcome` is null while it runs; `unknown` means that it may be billed."""
 
@@ -83,6 +94,7 @@ class JobView(View):
     request: AnyRequest
     session_id: str | None = Field(description="The edit session that the job is a turn of.")
     turn: int | None = Field(description="Number of the turn, from 1.")
+    webhook: str | None = Field(default=None, description="URL that is told when the job has ended.")
     position: int | None = Field(description="Jobs to be served up to and including this one; null when not queued.")
     waiting_for: str | None = Field(description="What the job waits for; null once it has ended.")
     eta_seconds: int | None = Field(
@@ -91,8 +103,14 @@ class JobView(View):
     created_at: Timestamp
     started_at: Timestamp | None
     finished_at: Timestamp | None
+    expires_at: Timestamp | None = Field(
+        default=None, description="When the job and its images are deleted; null until it has ended."
+    )
     attempts: tuple[AttemptView, ...]
     inputs: tuple[JobInput, ...] = Field(description="The images that were sent to OpenAI, then the mask.")
+    partial_images: tuple[PartialImageView, ...] = Field(
+        default=(), description="Previews of the unfinished image that have come so far, if the request asks for any."
+    )
     images: tuple[ImageView, ...]
     applied: Applied | None = Field(description="Settings that OpenAI says it used.")
     usage: Usage | None
@@ -108,6 +126,11 @@ class JobPage(View):
 
     jobs: tuple[JobView, ...]
     next_cursor: str | None = Field(description="Pass as `cursor` for the next page; null on the last.")
+    missing: tuple[str, ...] | None = Field(
+        default=None,
+        exclude_if=lambda missing: missing is None,
+        description="Those of `ids` that are no jobs of yours; only where `ids` were asked for.",
+    )
 
 
 def job_view(job: Job, position: int | None, limiter: LimiterState) -> JobView:
@@ -116,6 +139,7 @@ def job_view(job: Job, position: int | None, limiter: LimiterState) -> JobView:
         **job.model_dump(
             include={"id", "type", "state", "lane", "model", "cost_usd_estimated", "notes", "session_id", "turn"}
         ),
+        webhook=job.webhook,
         request=job.request,
         applied=job.applied,
         usage=job.usage,
@@ -123,12 +147,14 @@ def job_view(job: Job, position: int | None, limiter: LimiterState) -> JobView:
         estimate=job.estimate,
         error=job.error,
         position=position,
-        waiting_for=_waiting_for(job, position, limiter),
-        eta_seconds=_eta_seconds(job, position, limiter),
+        waiting_for=waiting_for(job, position, limiter),
+        eta_seconds=eta_seconds(job, position, limiter),
         created_at=utc(job.created_at),
-        started_at=_utc_or_none(job.started_at),
-        finished_at=_utc_or_none(job.finished_at),
+        started_at=utc_or_none(job.started_at),
+        finished_at=utc_or_none(job.finished_at),
+        expires_at=utc_or_none(job.expires_at),
         attempts=tuple(_attempt_view(job, attempt) for attempt in job.attempts),
+        partial_images=tuple(partial_image_view(job.id, partial) for partial in job.partial_images),
         images=tuple(image_view(job, image) for image in job.images),
         possible_extra_cost_usd=job.possible_extra_cost_usd,
     )
@@ -139,7 +165,8 @@ def image_path(job_id: str, index: int) -> str:
     return f"/v1/jobs/{job_id}/images/{index}"
 
 
-def _waiting_for(job: Job, position: int | None, limiter: LimiterState) -> str | None:
+def waiting_for(job: Job, position: int | None, limiter: LimiterState) -> str | None:
+    """What a job waits for, in words; None once it has ended."""
     if job.state.terminal:
         return None
     if job.cancel_requested:
@@ -160,11 +187,14 @@ def _waiting_for(job: Job, position: int | None, limiter: LimiterState) -> str |
     return f"a free worker slot{behind}"
 
 
-def _eta_seconds(job: Job, position: int | None, limiter: LimiterState) -> int | None:
-    """Whole seconds, 1 at least. No worker slot is counted on but those of one worker with the default number."""
+def eta_seconds(job: Job, position: int | None, limiter: LimiterState) -> int | None:
+    """Whole seconds until a job has probably ended, 1 at least.
+
+    No worker slot is counted on but those of one worker with the default number.
+    """
     if job.state.terminal:
         return None
-    call = call_seconds(parse_size(job.request.size), job.request.quality)
+    call = expected_seconds(job.model, parse_size(job.request.size), job.request.quality, limiter.measured)
     if job.state is JobState.RUNNING:
         begun = job.attempts[-1].call_started or job.attempts[-1].started
         return max(1, round(call - (time.time() - begun / 1000)))
@@ -175,11 +205,11 @@ def _eta_seconds(job: Job, position: int | None, limiter: LimiterState) -> int |
 
 def _attempt_view(job: Job, attempt: Attempt) -> AttemptView:
     return AttemptView(
-        **attempt.model_dump(exclude={"started", "call_started", "answered", "ended"}),
+        **attempt.model_dump(exclude={"started", "call_started", "partial_images", "answered", "ended"}),
         started_at=utc(attempt.started),
-        call_started_at=_utc_or_none(attempt.call_started),
-        answered_at=_utc_or_none(attempt.answered),
-        ended_at=_utc_or_none(attempt.ended),
+        call_started_at=utc_or_none(attempt.call_started),
+        answered_at=utc_or_none(attempt.answered),
+        ended_at=utc_or_none(attempt.ended),
         possible_extra_cost_usd=job.estimate.expected_usd if attempt.maybe_billed_for_nothing else 0.0,
     )
 
@@ -190,10 +220,22 @@ def image_view(job: Job, image: Image) -> ImageView:
     return ImageView(**image.model_dump(exclude={"preview_key"}), url=path, preview_url=f"{path}?variant=preview")
 
 
+def partial_image_path(job_id: str, partial_index: int) -> str:
+    """The stable path of a preview of the unfinished image."""
+    return f"/v1/jobs/{job_id}/partials/{partial_index}"
+
+
+def partial_image_view(job_id: str, partial: PartialImage) -> PartialImageView:
+    """Show a preview of a job's unfinished image."""
+    url = partial_image_path(job_id, partial.partial_index)
+    return PartialImageView(**partial.model_dump(exclude={"key"}), url=url)
+
+
 def utc(milliseconds: int) -> datetime:
     """Redis's milliseconds as a point in time."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
-def _utc_or_none(milliseconds: int | None) -> datetime | None:
+def utc_or_none(milliseconds: int | None) -> datetime | None:
+    """The same for what may not have happened yet."""
     return None if milliseconds is None else utc(milliseconds)

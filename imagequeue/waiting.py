@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Final, cast
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Final, Literal, cast, get_args
 
 import structlog
 
@@ -23,39 +23,49 @@ _log = structlog.stdlib.get_logger(__name__)
 
 Listener = Callable[[str, str], None]
 """Called with a job id and the name of what happened to it, in the reader's thread: it must not block."""
+Follower = Callable[[StreamEntry | None], None]
+"""Called with an entry of the stream, or None: look again, for entries may be missing. It must not block either."""
+Field = Literal["job", "session", "owner"]
+"""The fields of an entry by which it can be followed."""
+_FIELDS: Final[tuple[Field, ...]] = get_args(Field)
 
 
 class ChangeReader:
-    """Reads the fleet's stream of changes and calls the listeners of each job. Starts with its first listener."""
+    """Reads the fleet's stream of changes and hands each to whom it concerns. Starts with its first listener."""
 
     def __init__(self, client: RedisClient, stream: str) -> None:
         self._client = client
         self._stream = stream
-        self._listeners: defaultdict[str, list[Listener]] = defaultdict(list)
+        self._followers: defaultdict[tuple[Field, str], list[Follower]] = defaultdict(list)
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self.passed = "0-0"
+        """The id of the last entry that was handed to everybody whom it concerns."""
 
     @contextmanager
-    def listening(self, job_id: str, listener: Listener) -> Generator[None]:
-        """Call `listener` at every change of the job while the block runs."""
+    def following(self, field: Field, value: str, follower: Follower) -> Generator[None]:
+        """Call `follower` with every entry whose field has this value while the block runs."""
         self._ensure_running()
         with self._lock:
-            self._listeners[job_id].append(listener)
+            self._followers[field, value].append(follower)
         try:
             yield
         finally:
             with self._lock:
-                self._listeners[job_id].remove(listener)
-                if not self._listeners[job_id]:
-                    del self._listeners[job_id]
+                self._followers[field, value].remove(follower)
+                if not self._followers[field, value]:
+                    del self._followers[field, value]
+
+    def listening(self, job_id: str, listener: Listener) -> AbstractContextManager[None]:
+        """Call `listener` at every change of the job while the block runs, with no event's name: look again."""
+        return self.following("job", job_id, lambda entry: listener(job_id, entry[1]["event"] if entry else ""))
 
     def wake_all(self) -> None:
-        """Call every listener, with no event's name, so that each waiter looks again."""
+        """Have everybody look again."""
         with self._lock:
-            job_ids = list(self._listeners)
-        for job_id in job_ids:
-            self._tell(job_id, "")
+            followers = [follower for found in self._followers.values() for follower in found]
+        _call(followers, None)
 
     def close(self) -> None:
         """Stop reading; returns when the thread has ended."""
@@ -67,7 +77,7 @@ class ChangeReader:
         with self._lock:
             if self._thread is None:
                 # The starting point is fixed before the first waiter reads its record.
-                last_id = self._newest_id()
+                last_id = self.passed = self._newest_id()
                 self._thread = threading.Thread(target=self._run, args=(last_id,), name="change-reader", daemon=True)
                 self._thread.start()
 
@@ -77,26 +87,37 @@ class ChangeReader:
         return newest[0][0] if newest else "0-0"
 
     def _run(self, last_id: str) -> None:
+        interrupted = False
         while not self._stopping.is_set():
             try:
                 with translated():
                     answer = self._client.xread({self._stream: last_id}, count=_BATCH, block=BLOCK_MS)
             except StoreUnavailable as error:
                 _log.warning("change_reader_interrupted", error=str(error))
+                interrupted = True
                 self._stopping.wait(_PAUSE_SECONDS)
                 continue
-            for entry_id, fields in entries_of(answer, self._stream):
-                last_id = entry_id
-                self._tell(fields["job"], fields["event"])
+            for entry in entries_of(answer, self._stream):
+                self._hand_out(entry)
+                last_id = self.passed = entry[0]
+            if interrupted:  # it may have been trimmed meanwhile beyond what was read
+                interrupted = False
+                self.wake_all()
 
-    def _tell(self, job_id: str, event: str) -> None:
+    def _hand_out(self, entry: StreamEntry) -> None:
+        fields = entry[1]
         with self._lock:
-            listeners = list(self._listeners.get(job_id, ()))
-        for listener in listeners:
-            try:
-                listener(job_id, event)
-            except Exception:  # one waiter's defect must not end the reader of all
-                _log.exception("change_listener_failed", job=job_id, change=event)
+            concerned = [self._followers.get((field, fields.get(field, "")), []) for field in _FIELDS]
+            followers = [follower for found in concerned for follower in found]
+        _call(followers, entry)
+
+
+def _call(followers: Iterable[Follower], entry: StreamEntry | None) -> None:
+    for follower in followers:
+        try:
+            follower(entry)
+        except Exception:  # one waiter's defect must not end the reader of all
+            _log.exception("change_follower_failed", entry=entry[0] if entry else None)
 
 
 def entries_of(answer: object, stream: str) -> Sequence[StreamEntry]:

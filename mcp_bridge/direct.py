@@ -34,7 +34,7 @@ class DirectDoor:
         self._pool = pool
         self._owner = caller.owner
         self._terms = Terms(caller.owner, caller.key_id, reattach=True)
-        self._looks = Looks(lambda job_ids: self._run(lambda: queue.look(job_ids, owner=caller.owner)))
+        self._looks = Looks(lambda job_ids: self._run(lambda: queue.wait_for(job_ids, 0, owner=caller.owner).jobs))
 
     def url(self, path: str) -> str:
         """See Door."""

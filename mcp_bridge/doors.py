@@ -11,19 +11,18 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final, Protocol
 
-import httpx2
-
 from imagequeue.api_answers import ApiProblem
+from imagequeue.api_async_connection import AsyncApiConnection
 from imagequeue.api_keys import LOCAL_CALLER, Caller, Scope
 from imagequeue.cli.connection import api_key, api_url, named_api_key
 from imagequeue.errors import Forbidden, ImageQueueError, Unauthorized
 from imagequeue.key_service import is_loopback
+from imagequeue.key_views import CallerView
 from imagequeue.service import ImageQueue, open_queue
 from imagequeue.settings import Settings
 from mcp_bridge.direct import THREADS, DirectDoor
 from mcp_bridge.door import Door
-from mcp_bridge.remote import RemoteDoor
-from mcp_bridge.remote_connection import RemoteConnection, connect_to
+from mcp_bridge.remote import PATIENCE_SECONDS, RemoteDoor
 
 _NEEDED: Final = frozenset({Scope.SUBMIT, Scope.READ})
 _DOORS_KEPT: Final = 100
@@ -97,7 +96,7 @@ class RemoteKeeper:
 
     def __init__(self, settings: Settings) -> None:
         self._lends_own_key = is_loopback(settings.mcp_host)
-        self._clients: dict[str, httpx2.AsyncClient] = {}
+        self._apis: dict[str, AsyncApiConnection] = {}
         self._doors: OrderedDict[tuple[str, str | None], RemoteDoor] = OrderedDict()
         self._admitted: set[tuple[str, str | None]] = set()
 
@@ -112,20 +111,23 @@ class RemoteKeeper:
         asked = (api_url(), secret or api_key())
         door = self._door(*asked)
         if asked not in self._admitted:
-            _check_scopes(await _scopes(door))
+            caller = await _caller(door)
+            if caller.key is None and not self._lends_own_key:  # it trusts this machine, not whoever comes through us
+                raise Unauthorized("Nobody has an API key for the queue behind this bridge yet: see 'imagequeue keys'.")
+            _check_scopes(frozenset(caller.scopes))
             self._admitted.add(asked)
         return door
 
     async def close(self) -> None:
         """See Doorkeeper."""
-        for client in self._clients.values():
-            await client.aclose()
+        for api in self._apis.values():
+            await api.aclose()
 
     def _door(self, url: str, key: str | None) -> RemoteDoor:
-        if url not in self._clients:
-            self._clients[url] = connect_to(url)
+        if url not in self._apis:
+            self._apis[url] = AsyncApiConnection(url, patience_seconds=PATIENCE_SECONDS)
         if (url, key) not in self._doors:
-            self._doors[url, key] = RemoteDoor(RemoteConnection(self._clients[url], key))
+            self._doors[url, key] = RemoteDoor(self._apis[url].with_key(key))
             if len(self._doors) > _DOORS_KEPT:
                 self._admitted.discard(self._doors.popitem(last=False)[0])
         self._doors.move_to_end((url, key))
@@ -211,9 +213,9 @@ def goes_direct() -> bool:
     return bool(not os.environ.get("IMAGEQUEUE_API_URL") and os.environ.get("IMAGEQUEUE_REDIS_URL"))
 
 
-async def _scopes(door: RemoteDoor) -> frozenset[Scope]:
+async def _caller(door: RemoteDoor) -> CallerView:
     try:
-        return await door.scopes()
+        return await door.caller()
     except ApiProblem as error:
         if error.code == Unauthorized.code:
             raise Unauthorized(error.detail) from error

@@ -3,39 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
-from pydantic import BaseModel
+import httpx2
 
-from imagequeue.api_answers import ApiProblem, StoredInput, parsed
-from imagequeue.api_connection import FIRST_PAUSE_SECONDS
-from imagequeue.api_keys import Scope
+from imagequeue import api_calls as calls
+from imagequeue.api_answers import ApiProblem, parsed
+from imagequeue.api_async_connection import AsyncApiConnection
+from imagequeue.api_calls import Call
+from imagequeue.api_patience import Waiting
 from imagequeue.errors import JobNotFound, SessionNotFound
 from imagequeue.jobs import is_job_id
+from imagequeue.key_client import CURRENT
 from imagequeue.key_views import CallerView
 from imagequeue.requests import ContinueSessionRequest, JobRequest, StartSessionRequest
 from imagequeue.session_views import SessionPage, SessionView
 from imagequeue.sessions import is_session_id
-from imagequeue.views import JobPage, JobView
+from imagequeue.views import JobView, image_path
 from mcp_bridge.door import Accepted, Variant
 from mcp_bridge.looks import Looks
-from mcp_bridge.remote_connection import RemoteConnection
 
-_REATTACH = "reattach"
-_LONGEST_WAIT_SECONDS: Final = 90.0
-"""Of one request: what the API takes by default, and less than proxies do."""
-Answer = TypeVar("Answer", bound=BaseModel)
+PATIENCE_SECONDS: Final = 8.0
+"""How long what may be repeated goes on while the API is away or answers 503: a restart takes less, and a model
+that is told so can do something else."""
+_REATTACH: Final = {"Prefer": "reattach"}
 
 
 class RemoteDoor:
     """Every submit asks to re-attach, so that it may be repeated when its answer was lost."""
 
-    def __init__(self, api: RemoteConnection) -> None:
+    def __init__(self, api: AsyncApiConnection) -> None:
         self._api = api
         self._looks = Looks(self._read)
 
@@ -43,36 +44,37 @@ class RemoteDoor:
         """See Door."""
         return f"{self._api.base_url}{path}"
 
-    async def scopes(self) -> frozenset[Scope]:
-        """What the key of this door may do. Asked once: who lists the tools does not wait for an API that is away."""
-        return frozenset(parsed(CallerView, await self._api.send("GET", "/v1/keys/current")).scopes)
+    async def caller(self) -> CallerView:
+        """Whom the API takes us for. Asked once: who lists the tools does not wait for an API that is away."""
+        return await self._api.do(CURRENT)
 
     async def submit(self, request: JobRequest) -> Accepted:
         """See Door."""
-        return await self._accepted("/v1/jobs", {"type": request.type, **_body(request)})
+        return await self._accepted(calls.submit(request, _REATTACH))
 
     async def start_session(self, request: StartSessionRequest) -> Accepted:
         """See Door."""
-        return await self._accepted("/v1/sessions", _body(request))
+        return await self._accepted(calls.start_session(request, _REATTACH))
 
     async def add_turn(self, session_id: str, request: ContinueSessionRequest) -> Accepted:
         """See Door."""
-        return await self._accepted(f"{_session_path(session_id)}/turns", _body(request))
+        return await self._accepted(calls.add_turn(_session(session_id), request, _REATTACH))
 
     async def handed_over(self, job_id: str) -> None:
         """See Door."""
-        await self._api.patiently(lambda: self._api.send("POST", f"{_job_path(job_id)}/handed-over"))
+        await self._api.do_patiently(calls.handed_over(_job(job_id)))
 
     async def job(self, job_id: str) -> JobView:
         """See Door."""
-        return await self._get(JobView, _job_path(job_id))
+        return await self._api.do_patiently(calls.get_job(_job(job_id)))
 
     async def watch(self, job_ids: Sequence[str], seconds: float, every: float) -> AsyncGenerator[tuple[JobView, ...]]:
         """See Door."""
         deadline = time.monotonic() + seconds
         jobs = {job.id: job for job in await self._looks.look(job_ids)}
         running = [job.id for job in jobs.values() if not job.state.terminal]
-        waits = {asyncio.create_task(self._end_of(job_id, deadline)) for job_id in running}
+        left = deadline - time.monotonic()
+        waits = {asyncio.create_task(self._end_of(job_id, Waiting(left))) for job_id in running}
         try:
             while True:
                 yield tuple(jobs[job_id] for job_id in job_ids)
@@ -90,85 +92,72 @@ class RemoteDoor:
 
     async def cancel(self, job_id: str) -> JobView:
         """See Door."""
-        return parsed(JobView, await self._api.send("POST", f"{_job_path(job_id)}/cancel"))
+        return await self._api.do(calls.cancel(_job(job_id)))
 
     async def sessions(self, cursor: str | None, limit: int) -> SessionPage:
         """See Door."""
-        params = {"limit": str(limit), **({"cursor": cursor} if cursor else {})}
-        return await self._get(SessionPage, "/v1/sessions", params)
+        return await self._api.do_patiently(calls.list_sessions(cursor or None, limit))
 
     async def session(self, session_id: str) -> SessionView:
         """See Door."""
-        return await self._get(SessionView, _session_path(session_id))
+        return await self._api.do_patiently(calls.get_session(_session(session_id)))
 
     async def end_session(self, session_id: str) -> SessionView:
         """See Door."""
-        path = f"{_session_path(session_id)}/end"
-        return parsed(SessionView, await self._api.patiently(lambda: self._api.send("POST", path)))
+        return await self._api.do_patiently(calls.end_session(_session(session_id)))
 
     async def fork_session(self, session_id: str, turn: int | None) -> SessionView:
         """See Door."""
-        path = f"{_session_path(session_id)}/fork"
-        return parsed(SessionView, await self._api.send("POST", path, body={"turn": turn}))
+        return await self._api.do(calls.fork_session(_session(session_id), turn))
 
     async def upload(self, path: Path, field: str) -> str:
         """See Door."""
         try:
-            return parsed(StoredInput, await self._api.patiently(lambda: self._api.upload(path))).image
+            return await self._api.do_patiently(calls.upload(path))
         except ApiProblem as error:  # the API speaks of the form's file
             detail = error.detail.replace("file:", f"{field}:", 1)
             raise ApiProblem(error.status, error.code, detail, error.violations) from error
 
     async def image(self, job_id: str, index: int, variant: Variant) -> bytes:
         """See Door."""
-        path = f"{_job_path(job_id)}/images/{index}?variant={variant}"
-        return await self._api.patiently(lambda: self._api.image(path))
+        path = f"{image_path(_job(job_id), index)}?variant={variant}"
+        return await self._api.patiently(lambda: self._api.content(path, path))
 
     async def save(self, job_id: str, index: int, path: Path) -> None:
         """See Door."""
-        source = f"{_job_path(job_id)}/images/{index}"
-        await self._api.patiently(lambda: self._api.save(source, path))
+        source = image_path(_job(job_id), index)
+        await self._api.patiently(lambda: self._api.save(source, source, path))
 
-    async def _accepted(self, path: str, body: Mapping[str, object]) -> Accepted:
-        response = await self._api.patiently(lambda: self._api.send("POST", path, body=body, prefer=_REATTACH))
-        return Accepted(parsed(JobView, response), reattached=response.status_code == HTTPStatus.OK)
-
-    async def _get(self, model: type[Answer], path: str, params: Mapping[str, str] | None = None) -> Answer:
-        return parsed(model, await self._api.patiently(lambda: self._api.send("GET", path, params=params)))
+    async def _accepted(self, call: Call[JobView]) -> Accepted:
+        noting = Call(call.method, call.path, _accepted, body=call.body, headers=call.headers)
+        return await self._api.do_patiently(noting)
 
     async def _read(self, job_ids: Sequence[str]) -> Sequence[JobView]:
-        there_may_be = ",".join(filter(is_job_id, job_ids))
-        return (await self._get(JobPage, "/v1/jobs", {"ids": there_may_be})).jobs if there_may_be else ()
+        there_may_be = [job_id for job_id in job_ids if is_job_id(job_id)]
+        return (await self._api.do_patiently(calls.get_jobs(there_may_be))).jobs if there_may_be else ()
 
-    async def _end_of(self, job_id: str, deadline: float) -> JobView:
-        """The job once it has ended, or as it is at the deadline."""
+    async def _end_of(self, job_id: str, waiting: Waiting) -> JobView:
+        """The job once it has ended, or as it is when the time is over."""
         while True:
-            asked_at = time.monotonic()
-            seconds = min(max(0.0, deadline - asked_at), _LONGEST_WAIT_SECONDS)
-            job = await self._wait_for(job_id, seconds)
-            if job.state.terminal or time.monotonic() >= deadline:
+            job = await self._api.do_patiently(calls.wait_for_job(job_id, waiting.next_seconds()))
+            pause = waiting.pause()
+            if job.state.terminal or pause is None:
                 return job
-            if time.monotonic() - asked_at < FIRST_PAUSE_SECONDS:
-                # A server that is told to stop answers at once: do not ask it a thousand times.
-                await asyncio.sleep(FIRST_PAUSE_SECONDS)
-
-    async def _wait_for(self, job_id: str, seconds: float) -> JobView:
-        path, params = _job_path(job_id), {"wait": f"{math.ceil(seconds * 1000) / 1000:g}"}
-        response = await self._api.patiently(lambda: self._api.send("GET", path, params=params, wait=seconds))
-        return parsed(JobView, response)
+            await asyncio.sleep(pause)
 
 
-def _job_path(job_id: str) -> str:
-    if not is_job_id(job_id):  # the API would look for another resource
+def _accepted(response: httpx2.Response) -> Accepted:
+    return Accepted(parsed(JobView, response), reattached=response.status_code == HTTPStatus.OK)
+
+
+def _job(job_id: str) -> str:
+    """The id, if it may be one: it need not be asked for otherwise."""
+    if not is_job_id(job_id):
         raise JobNotFound(job_id)
-    return f"/v1/jobs/{job_id}"
+    return job_id
 
 
-def _session_path(session_id: str) -> str:
+def _session(session_id: str) -> str:
     if not is_session_id(session_id):
         raise SessionNotFound(session_id)
-    return f"/v1/sessions/{session_id}"
-
-
-def _body(request: BaseModel) -> dict[str, object]:
-    return request.model_dump(mode="json", exclude_unset=True)
+    return session_id

@@ -29,9 +29,14 @@ def _closable(app: ASGIApp, close: Callable[[], None]) -> ASGIApp:
     return with_close
 
 
-async def _hang_up(scope: Scope, receive: Receive) -> None:
-    """Close the connection, after what was already sent, and wait until it is closed."""
+def close_connection(scope: Scope) -> None:
+    """Close the connection, after what was already sent; `receive` then tells of a disconnect."""
     cast(Callable[[], None], scope["extensions"][_EXTENSION])()
+
+
+async def _hang_up(scope: Scope, receive: Receive) -> None:
+    """Close the connection and wait until it is closed."""
+    close_connection(scope)
     while (await receive())["type"] != "http.disconnect":
         pass
 

@@ -48,6 +48,11 @@ class EditOrder:
         """What to change."""
         return self.image.prompt
 
+    @property
+    def streamed(self) -> bool:
+        """Whether the answer is to come as events."""
+        return self.image.streamed
+
 
 async def read_edit(request: Request) -> EditRequest | ApiError:
     """The request, from a multipart form or from JSON, or the refusal of a body that is neither."""

@@ -9,10 +9,13 @@ from typing import Annotated, Final, Literal, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sandbox.api_errors import ApiError
+from sandbox.image_rules import MAX_PARTIAL_IMAGES
 
 MAX_DELAY_SECONDS: Final = 3600
 
 BodyFault = Literal["broken_base64", "empty_list", "not_an_image", "wrong_format", "no_usage"]
+StreamFault = Literal["cut", "hang", "no_completed", "error"]
+_KINDS: Final = ("status", "drop", "hang", "body", "stream")
 
 
 def _header_names_and_values(headers: dict[str, str]) -> dict[str, str]:
@@ -25,10 +28,13 @@ def _header_names_and_values(headers: dict[str, str]) -> dict[str, str]:
 
 
 class Fault(BaseModel):
-    """What goes wrong with one call: exactly one of `status`, `drop`, `hang` and `body`, or a `delay` alone.
+    """What goes wrong with one call: exactly one of `status`, `drop`, `hang`, `body` and `stream`, or a `delay` alone.
 
     `delay` (seconds) passes before the fault; with `drop: "middle"` and `body` it is added to the latency, because
     these come with a painted answer. `code`, `type`, `message`, `param` and `headers` shape the answer of a `status`.
+
+    `stream` is for streamed calls alone, others do not take it. After `after` partial images the connection is closed,
+    nothing more comes, the stream ends, or it ends with an error event, which all but `headers` shape.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -42,23 +48,29 @@ class Fault(BaseModel):
     drop: Literal["before", "middle"] | None = None
     hang: Literal[True] | None = None
     body: BodyFault | None = None
+    stream: StreamFault | None = None
+    after: Annotated[int, Field(ge=0, le=MAX_PARTIAL_IMAGES)] = 1
     delay: Annotated[float, Field(ge=0, le=MAX_DELAY_SECONDS)] = 0.0
 
     @model_validator(mode="after")
     def _is_one_fault(self) -> Self:
-        kinds = [name for name in ("status", "drop", "hang", "body") if getattr(self, name) is not None]
+        kinds = [name for name in _KINDS if getattr(self, name) is not None]
         if len(kinds) > 1:
-            raise ValueError(f"give one of status, drop, hang and body, not {' and '.join(kinds)}")
+            raise ValueError(f"give one of {', '.join(_KINDS)}, not {' and '.join(kinds)}")
         if not kinds and not self.delay:
-            raise ValueError("give one of status, drop, hang, body, or a delay")
+            raise ValueError(f"give one of {', '.join(_KINDS)}, or a delay")
         shaping = [name for name in ("code", "type", "message", "param", "headers") if getattr(self, name) is not None]
-        if shaping and self.status is None:
+        if shaping and self.status is None and (self.stream != "error" or self.headers):
             raise ValueError(f"{', '.join(shaping)}: only together with status")
+        if "after" in self.model_fields_set and self.stream is None:
+            raise ValueError("after: only together with stream")
         return self
 
     @property
     def kind(self) -> str:
-        """`error`, `drop_before`, `drop_middle`, `hang`, `delay` or the name of the body fault."""
+        """`error`, `drop_before`, `drop_middle`, `hang`, `delay`, `stream_…` or the name of the body fault."""
+        if self.stream is not None:
+            return f"stream_{self.stream}"
         if self.status is not None:
             return "error"
         if self.drop is not None:
@@ -66,9 +78,9 @@ class Fault(BaseModel):
         return "hang" if self.hang else self.body or "delay"
 
     def error(self) -> ApiError:
-        """The answer of a `status` fault."""
+        """The answer of a `status` fault, or what the event of a `stream` error says."""
         return ApiError(
-            self.message or f"The sandbox was told to answer {self.status}.",
+            self.message or f"The sandbox was told to answer {self.status or 'an error event'}.",
             status=self.status or 500,
             code=self.code,
             param=self.param,
@@ -111,10 +123,10 @@ class FaultQueue:
         self._waiting[number] = waiting
         return number
 
-    def take(self, prompt: str) -> Fault | None:
+    def take(self, prompt: str, *, streamed: bool) -> Fault | None:
         """The oldest fault that this call matches, one time used up."""
         for number, waiting in self._waiting.items():
-            if waiting.match.fits(prompt):
+            if waiting.match.fits(prompt) and (streamed or waiting.fault.stream is None):
                 if waiting.times == 1:
                     del self._waiting[number]
                 else:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import io
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from PIL import Image as PillowImage
+
 from sandbox.app_state import Sandbox
 from sandbox.faults import BodyFault
 from sandbox.image_rules import ImageOrder
 from sandbox.paid_calls import Answer
-from sandbox.painter import Commission, paint
+from sandbox.painter import Commission, encoded, paint
+from sandbox.painting.easel import resized
 from sandbox.usage import usage_of
 
 _BROKEN_BASE64: Final = "*** this is not base64 ***"
@@ -33,9 +37,25 @@ class Painted:
     digest: str | None
 
 
-async def painted_answer(sandbox: Sandbox, order: ImageOrder, fault: BodyFault | None) -> Answer:
+async def generated_answer(sandbox: Sandbox, order: ImageOrder, fault: BodyFault | None) -> Answer:
     """Paint the images of a generation and write the answer."""
-    return images_answer(order, await paint_order(sandbox, order, paint, fault), usage_of(order), fault)
+    return await painted_answer(sandbox, order, paint, usage_of(order), fault, "image_generation")
+
+
+async def painted_answer(
+    sandbox: Sandbox,
+    order: ImageOrder,
+    paint_one: PaintOne,
+    usage: Mapping[str, object],
+    fault: BodyFault | None,
+    event: str,
+) -> Answer:
+    """Paint the images of an order and write the answer; `event` is what the names of streamed events begin with."""
+    images = await paint_order(sandbox, order, paint_one, fault)
+    if not order.streamed:
+        return _images_answer(order, images, usage, fault)
+    rough = await asyncio.get_running_loop().run_in_executor(sandbox.painters, partial(_rough_forms, order, images))
+    return _streamed_answer(order, images, rough, usage, fault, event)
 
 
 async def paint_order(
@@ -47,19 +67,55 @@ async def paint_order(
     return _spoiled(await asyncio.gather(*(loop.run_in_executor(sandbox.painters, job) for job in jobs)), fault)
 
 
-def images_answer(
+def _images_answer(
     order: ImageOrder, images: Sequence[Painted], usage: Mapping[str, object], fault: BodyFault | None
 ) -> Answer:
-    """The answer of an image endpoint."""
     body: dict[str, object] = {
         "created": int(time.time()),
         "data": [{"b64_json": image.encoded} for image in images],
+        **_applied(order),
+    }
+    return Answer(body if fault == "no_usage" else {**body, "usage": usage}, digests(images))
+
+
+def _streamed_answer(
+    order: ImageOrder,
+    images: Sequence[Painted],
+    rough: Sequence[str],
+    usage: Mapping[str, object],
+    fault: BodyFault | None,
+    event: str,
+) -> Answer:
+    common: dict[str, object] = {"created_at": int(time.time()), **_applied(order)}
+    partials = tuple(
+        {"type": f"{event}.partial_image", "b64_json": form, "partial_image_index": index, **common}
+        for index, form in enumerate(rough)
+    )
+    last = {"type": f"{event}.completed", "b64_json": images[0].encoded if images else "", **common}
+    return Answer(last if fault == "no_usage" else {**last, "usage": usage}, digests(images), partials)
+
+
+def _applied(order: ImageOrder) -> dict[str, object]:
+    return {
         "background": order.background,
         "output_format": order.output_format,
         "size": order.size,
         "quality": order.quality,
     }
-    return Answer(body if fault == "no_usage" else {**body, "usage": usage}, digests(images))
+
+
+def _rough_forms(order: ImageOrder, images: Sequence[Painted]) -> list[str]:
+    """The image as it comes to be, in base64, each form finer than the one before; none of a spoiled image."""
+    if not order.partial_images or not images or images[0].digest is None:
+        return []
+    with PillowImage.open(io.BytesIO(base64.b64decode(images[0].encoded))) as file:
+        picture = file.convert("RGB")
+    forms = [
+        resized(picture.reduce(2 ** (5 - index)), picture.size, PillowImage.Resampling.BILINEAR)
+        for index in range(order.partial_images)
+    ]
+    files = [encoded(form, order.output_format, order.output_compression) for form in forms]
+    return [base64.b64encode(file).decode() for file in files]
 
 
 def digests(images: Sequence[Painted]) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ MAX_EDGE: Final = 3840
 MAX_RATIO: Final = 3
 MIN_PIXELS: Final = 655_360
 MAX_PIXELS: Final = 8_294_400
+MAX_PARTIAL_IMAGES: Final = 3
 _QUALITIES: Final = ("auto", "low", "medium", "high")
 _FORMATS: Final = ("png", "jpeg", "webp")
 _IMAGE_PARAMETERS: Final = ("size", "quality", "background", "output_format", "output_compression", "moderation")
@@ -51,11 +52,17 @@ class ImageOrder:
     background: str
     output_format: str
     output_compression: int  # 0 to 100; 100 keeps most
+    partial_images: int | None  # that are streamed before the image; None: the answer is not streamed
 
     @property
     def size(self) -> str:
         """`WIDTHxHEIGHT` in pixels."""
         return f"{self.width}x{self.height}"
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the answer is to come as events."""
+        return self.partial_images is not None
 
 
 def check_generation(fields: Fields) -> ImageOrder:
@@ -78,18 +85,19 @@ def check_order(fields: Fields, auto_size: tuple[int, int] = (1024, 1024)) -> Im
     prompt = _prompt(fields)
     output_format = choice(fields, "output_format", _FORMATS)
     width, height = _size(fields, auto_size)
+    n = integer(fields, "n", 1, 10, default=1)
     order = ImageOrder(
         prompt=prompt,
-        n=integer(fields, "n", 1, 10, default=1),
+        n=n,
         width=width,
         height=height,
         quality=_quality(fields),
         background=_background(fields),
         output_format=output_format,
         output_compression=_compression(fields, output_format),
+        partial_images=_partial_images(fields, n),
     )
     choice(fields, "moderation", ("auto", "low"))
-    _check_unstreamed(fields)
     for name in ("user", "safety_identifier"):
         if name in fields:
             string(fields[name], name)
@@ -173,16 +181,17 @@ def _compression(fields: Fields, output_format: str) -> int:
     return compression
 
 
-def _check_unstreamed(fields: Fields) -> None:
+def _partial_images(fields: Fields, n: int) -> int | None:
     stream = given(fields, "stream", False)
     if not isinstance(stream, bool):
         raise wrong_type("stream", "a boolean", stream)
-    partial_images = integer(fields, "partial_images", 0, 3, default=0)
-    if stream:
-        raise ApiError("This sandbox does not stream.", code="unsupported_value", param="stream")
-    if partial_images:
+    partial_images = integer(fields, "partial_images", 0, MAX_PARTIAL_IMAGES, default=0)
+    if partial_images and not stream:
         message = "'partial_images' is only supported when 'stream' is true."
         raise ApiError(message, code="invalid_value", param="partial_images")
+    if stream and n > 1:
+        raise ApiError("Streaming is only supported with n=1.")  # users of the real endpoint reported these words
+    return partial_images if stream else None
 
 
 def _check_safety(prompt: str) -> None:

@@ -6,16 +6,17 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Generic, Literal, NoReturn, Protocol, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import Receive
 
 from sandbox.api_errors import ApiError
 from sandbox.app_state import Sandbox, Settings, request_id_of, sandbox_of
 from sandbox.credentials import check_key
 from sandbox.cut_answers import DroppedAnswer, HalfAnswer
+from sandbox.event_streams import Event, EventStream, until_gone
 from sandbox.faults import MAX_DELAY_SECONDS, BodyFault, Fault, read_spec
 from sandbox.input_images import Input, Source
 from sandbox.journal import Call
@@ -35,6 +36,11 @@ class Prompted(Protocol):
     @property
     def prompt(self) -> str:
         """What to paint."""
+        ...
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the answer is to come as events."""
         ...
 
 
@@ -80,10 +86,14 @@ def admit_all(settings: Settings, document: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a good call is answered: the JSON body, and the SHA-256 in hex of every image file in it."""
+    """What a good call is answered: the JSON body, and the SHA-256 in hex of every image file in it.
 
-    body: Mapping[str, object]
+    Of a streamed answer, `body` is the last event and `partials` are those before it.
+    """
+
+    body: Event
     images: tuple[str, ...]
+    partials: tuple[Event, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +130,8 @@ class PaidEndpoint(Generic[Document, Order]):
         except Exception:
             sandbox.journal.settle(call, "broken", 500)
             raise
-        sandbox.journal.settle(call, served.outcome, served.status, served.images)
+        if served.outcome is not None:
+            sandbox.journal.settle(call, served.outcome, served.status, served.images)
         return served.response
 
     def _recorded(self, sandbox: Sandbox, request: Request, document: Document | ApiError) -> Call:
@@ -147,7 +158,9 @@ class PaidEndpoint(Generic[Document, Order]):
         self.admit(sandbox.settings, document)
         order = await asyncio.to_thread(self.check, document)  # it may have to decode images
         standing = sandbox.window.admit(self.use(order), sandbox.settings.limits(), time.monotonic())
-        fault = fault or sandbox.faults.take(order.prompt)
+        if fault and fault.stream and not order.streamed:
+            raise ApiError(f"{FAULT_HEADER}: the call is not streamed.", code="invalid_value", param=FAULT_HEADER)
+        fault = fault or sandbox.faults.take(order.prompt, streamed=order.streamed)
         if fault is not None:
             await asyncio.sleep(fault.delay)
             if fault.hang:
@@ -156,16 +169,20 @@ class PaidEndpoint(Generic[Document, Order]):
                 return _Served(DroppedAnswer(), f"fault:{fault.kind}", None)
             if fault.status is not None:
                 return _Served(fault.error().response(fault.headers), f"fault:{fault.kind}", fault.status)
-        answer, _ = await asyncio.gather(
-            self.answer(sandbox, order, fault.body if fault else None), asyncio.sleep(latency)
-        )
+        painting = self.answer(sandbox, order, fault.body if fault else None)
+        if order.streamed:
+            answer, settle = await painting, partial(sandbox.journal.settle, call)
+            stream = EventStream(answer.partials, answer.body, answer.images, fault, latency, settle, sandbox.stopping)
+            stream.headers.update(standing)
+            return _Served(stream, None, None)
+        answer, _ = await asyncio.gather(painting, asyncio.sleep(latency))
         return _painted(answer, fault, standing)
 
 
 @dataclass(frozen=True, slots=True)
 class _Served:
     response: Response
-    outcome: str
+    outcome: str | None  # None: the response itself tells the journal
     status: int | None
     images: tuple[str, ...] = ()
 
@@ -220,12 +237,6 @@ async def _unless_interrupted(request: Request, sandbox: Sandbox, work: Coroutin
     finally:
         for task in (working, leaving, stopping):
             task.cancel()
-
-
-async def until_gone(receive: Receive) -> None:
-    """Return when the client has left."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _latency(request: Request, sandbox: Sandbox) -> float:

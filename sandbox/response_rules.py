@@ -91,6 +91,11 @@ class ResponseOrder:
         """What to paint, or to change."""
         return self.image.prompt
 
+    @property
+    def streamed(self) -> bool:
+        """Never: the Responses API has other events, which are not painted here."""
+        return False
+
 
 async def read_response(request: Request) -> ResponseRequest | ApiError:
     """The request, or the refusal of a body that is none."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from imagequeue.pricing import output_tokens, text_tokens
+from imagequeue.pricing import PARTIAL_IMAGE_TOKENS, output_tokens, text_tokens
 from sandbox.image_rules import ImageOrder
 from sandbox.rate_limits import Use
 
@@ -45,7 +45,8 @@ def _tokens_of(order: ImageOrder, input_sizes: Sequence[tuple[int, int]]) -> _To
     return _Tokens(
         text=text_tokens(order.prompt),
         input_images=sum(input_image_tokens(width, height) for width, height in input_sizes),
-        output_images=order.n * output_tokens(order.width, order.height, order.quality),
+        output_images=order.n * output_tokens(order.width, order.height, order.quality)
+        + (order.partial_images or 0) * PARTIAL_IMAGE_TOKENS,
     )
 
 

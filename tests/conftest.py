@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 from fleet_kit import LEASE_SECONDS, Fleet, SandboxProcess, make_fleet, start_sandbox
+from receiver_kit import Receiver
 from stack_kit import Stack, running_stack
 
+from sandbox.stack.ports import HOST, choose_port
 from sandbox.stack.processes import stop
 from sandbox.stack.redis_server import RunningServer, start_redis
 from sandbox.stack.s3_server import REGION, RunningS3, start_s3
@@ -60,10 +62,17 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Generator[SandboxProces
     stop(server.process, seconds=5)
 
 
+@pytest.fixture(scope="session")
+def receivers() -> Generator[tuple[Receiver, Receiver]]:
+    """Two servers that webhooks may be sent to; every test keeps to paths of its own."""
+    with Receiver().serving() as first, Receiver().serving() as second:
+        yield first, second
+
+
 @pytest.fixture
 def fleet(service_environment: Mapping[str, str], sandbox: SandboxProcess, tmp_path: Path) -> Generator[Fleet]:
     """A queue of its own, without workers yet."""
-    sandbox.set_latency(0)
+    sandbox.calm()
     fleet = own_fleet(service_environment, sandbox, tmp_path)
     yield fleet
     fleet.close()
@@ -71,10 +80,14 @@ def fleet(service_environment: Mapping[str, str], sandbox: SandboxProcess, tmp_p
 
 @pytest.fixture(scope="session")
 def shared_fleet(
-    service_environment: Mapping[str, str], sandbox: SandboxProcess, tmp_path_factory: pytest.TempPathFactory
+    service_environment: Mapping[str, str],
+    sandbox: SandboxProcess,
+    receivers: tuple[Receiver, Receiver],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Generator[Fleet]:
     """A queue with one worker, for tests that do no harm to it: starting a worker takes longer than most of them."""
-    fleet = own_fleet(service_environment, sandbox, tmp_path_factory.mktemp("shared-fleet"))
+    origins = {"IMAGEQUEUE_WEBHOOK_ORIGINS": ",".join(receiver.origin for receiver in receivers)}
+    fleet = own_fleet({**service_environment, **origins}, sandbox, tmp_path_factory.mktemp("shared-fleet"))
     fleet.start_worker()
     yield fleet
     fleet.close()
@@ -83,14 +96,15 @@ def shared_fleet(
 @pytest.fixture
 def working_fleet(shared_fleet: Fleet) -> Fleet:
     """The shared queue, with a sandbox that answers at once."""
-    shared_fleet.sandbox.set_latency(0)
+    shared_fleet.sandbox.calm()
     return shared_fleet
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stack]:
     """The whole stack as a user starts it, for tests that do not stop it."""
-    with running_stack(tmp_path_factory.mktemp("stack")) as running:
+    receiver = f"http://{HOST}:{choose_port()}"  # of the guide of webhooks
+    with running_stack(tmp_path_factory.mktemp("stack"), IMAGEQUEUE_WEBHOOK_ORIGINS=receiver) as running:
         yield running
 
 

@@ -39,13 +39,14 @@ class Answer:
 
 
 class AnswerSplitter:
-    """Feed it an answer's chunks, then `finish`. Files are named 0, 1, … in `folder`.
+    """Feed it an answer's chunks, then `finish`. Files are named 0, 1, … in `folder`, after `prefix`.
 
     The images are the strings under `key`. Under `result`, strings that do not begin as an image file stay in the text.
     """
 
-    def __init__(self, folder: Path, key: ImageKey = "b64_json") -> None:
+    def __init__(self, folder: Path, key: ImageKey = "b64_json", prefix: str = "") -> None:
         self._folder = folder
+        self._prefix = prefix
         self._opening = _OPENINGS[key]
         self._text = bytearray()
         self._held = b""
@@ -95,7 +96,7 @@ class AnswerSplitter:
             self._keep_text(self._held[:-_LONGEST_OPENING])
             self._held = self._held[-_LONGEST_OPENING:]
             return False
-        self._file = OutputFile(self._folder / str(len(self._files)))
+        self._file = OutputFile(self._folder / f"{self._prefix}{len(self._files)}")
         self._keep_text(self._held[: opening.end()])
         self._held = self._held[opening.end() :]
         self._files.append(self._file)

@@ -30,3 +30,4 @@ class EditOrder:
     output_compression: int | None  # None for png too
     user: str | None
     client_request_id: str
+    partial_images: int = 0

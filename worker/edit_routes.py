@@ -14,9 +14,12 @@ from openai import APIStatusError
 from imagequeue.errors import ProviderError, ProviderRefused
 from imagequeue.store.fleet import FleetStore
 from worker.edit_order import EditOrder
+from worker.previews import OnPreview
 from worker.spool import Painted
 
 Route = Literal["direct", "responses"]
+DirectCall = Callable[[EditOrder, Path, OnPreview], Awaitable[Painted]]
+"""Makes an edit's images into files in the folder, and hands on the previews that come before."""
 EditCall = Callable[[EditOrder, Path], Awaitable[Painted]]
 """Makes an edit's images into files in the folder."""
 StartCall = Callable[[Route], None]
@@ -31,15 +34,16 @@ _log = structlog.stdlib.get_logger(__name__)
 class EditRoutes:
     """The two ways of an edit, and the fleet's memory of which one is open."""
 
-    def __init__(self, direct: EditCall, responses: EditCall, fleet: FleetStore) -> None:
+    def __init__(self, direct: DirectCall, responses: EditCall, fleet: FleetStore) -> None:
         self._direct = direct
         self._responses = responses
         self._fleet = fleet
 
-    async def edit(self, order: EditOrder, folder: Path, start_call: StartCall) -> Painted:
+    async def edit(self, order: EditOrder, folder: Path, start_call: StartCall, on_preview: OnPreview) -> Painted:
         """Make the edit; when the edits endpoint refuses the model, which costs nothing, go on by the other route.
 
         `start_call` is called in a thread before each route is taken. What it raises ends the edit with nothing sent.
+        Only the direct route gives previews.
 
         Raises:
             ProviderError: by what the failure means; see worker.policy.
@@ -48,7 +52,7 @@ class EditRoutes:
         if await asyncio.to_thread(self._fleet.edit_route) == "direct":
             await asyncio.to_thread(start_call, "direct")
             try:
-                return await self._direct(order, folder)
+                return await self._direct(order, folder, on_preview)
             except ProviderRefused as error:
                 if not refuses_the_model(error):
                     raise

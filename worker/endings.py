@@ -189,6 +189,8 @@ class Endings:
             self.dispatcher.dispatch(ending.next_job_id, claim.job.lane)
         elif claim.job.session_id and result.state is not JobState.SUCCEEDED:
             self._cancel_halted()
+        if ending.announced:
+            self.dispatcher.announce(claim.job.id)
         _log.info("job_ended", job=claim.job.id, attempt=claim.attempt, state=result.state, images=len(result.images))
 
     def _cancel_halted(self) -> None:

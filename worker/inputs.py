@@ -111,4 +111,5 @@ def _order(
         output_compression=None if output_format == "png" else request.output_compression,
         user=request.user,
         client_request_id=f"{job.id}-{job.attempt}",
+        partial_images=request.partial_images,
     )

@@ -7,25 +7,20 @@ from pathlib import Path
 from typing import IO, Final, Literal, cast
 
 import httpx2
-from openai import AsyncAPIResponse, AsyncOpenAI, omit
-from openai.types import ImagesResponse
+from openai import AsyncOpenAI, omit
 
-from imagequeue.errors import BadOutput, Misconfigured
+from imagequeue.errors import Misconfigured
 from imagequeue.jobs import Job
 from imagequeue.requests import GenerateRequest
 from imagequeue.settings import Settings
-from worker.answer_fields import applied_of, usage_of
-from worker.answers import Answer, AnswerSplitter
 from worker.edit_order import EditOrder, LocalImage
+from worker.image_answers import received
 from worker.policy import meaning_of
+from worker.previews import OnPreview
 from worker.spool import Painted
 
-SANDBOX_HEADER: Final = "x-imagequeue-sandbox"
-SANDBOX_NOTE: Final = "Painted by the imagequeue sandbox, not by OpenAI: nothing was paid."
 _OPENAI_URL: Final = "https://api.openai.com/v1"  # the SDK's default; it takes an empty variable for a URL
-_REQUEST_ID_HEADER: Final = "x-request-id"
 _CONNECT_TIMEOUT_SECONDS: Final = 10.0
-_CHUNK_BYTES: Final = 262_144
 
 
 class OpenAIImages:
@@ -54,8 +49,8 @@ class OpenAIImages:
         """The SDK's client, for calls that are not of the image endpoints."""
         return self._client
 
-    async def generate(self, job: Job, folder: Path) -> Painted:
-        """Text to image; the answer's images become files in `folder`.
+    async def generate(self, job: Job, folder: Path, on_preview: OnPreview) -> Painted:
+        """Text to image; the answer's images become files in `folder`, and previews that come before are handed on.
 
         Raises:
             ProviderError: by what the failure means; see worker.policy.
@@ -73,24 +68,24 @@ class OpenAIImages:
             output_compression=omit if compression is None or request.output_format == "png" else compression,
             moderation=request.moderation,
             user=request.user or omit,
+            stream=_stream(request.partial_images),
+            partial_images=request.partial_images or omit,
             extra_headers={"X-Client-Request-Id": f"{job.id}-{job.attempt}"},
         )
-        splitter = AnswerSplitter(folder)
         try:
             async with response_context as response:
-                return await _split(response, splitter)
+                return await received(response, folder, request.partial_images, on_preview)
         except Exception as error:
             raise meaning_of(error) from error
-        finally:
-            splitter.close()
 
-    async def edit(self, order: EditOrder, folder: Path) -> Painted:
+    async def edit(self, order: EditOrder, folder: Path, on_preview: OnPreview) -> Painted:
         """Images and text to images, by `/v1/images/edits`; the answer's images become files in `folder`.
+
+        Previews that come before are handed on.
 
         Raises:
             ProviderError: by what the failure means; see worker.policy.
         """
-        splitter = AnswerSplitter(folder)
         try:
             with ExitStack() as files:
                 response_context = self._client.images.with_streaming_response.edit(
@@ -105,14 +100,14 @@ class OpenAIImages:
                     output_format=cast("Literal['png', 'jpeg', 'webp']", order.output_format),
                     output_compression=omit if order.output_compression is None else order.output_compression,
                     user=order.user or omit,
+                    stream=_stream(order.partial_images),
+                    partial_images=order.partial_images or omit,
                     extra_headers={"X-Client-Request-Id": order.client_request_id},
                 )
                 async with response_context as response:
-                    return await _split(response, splitter)
+                    return await received(response, folder, order.partial_images, on_preview)
         except Exception as error:
             raise meaning_of(error) from error
-        finally:
-            splitter.close()
 
     async def close(self) -> None:
         """Close the connections."""
@@ -131,26 +126,9 @@ def _api_key(settings: Settings) -> str:
     return key
 
 
+def _stream(partial_images: int) -> bool:
+    return cast("bool", True if partial_images else omit)
+
+
 def _upload(image: LocalImage, files: ExitStack) -> tuple[str, IO[bytes], str]:
     return image.path.name, files.enter_context(image.path.open("rb")), image.mime_type
-
-
-async def _split(response: AsyncAPIResponse[ImagesResponse], splitter: AnswerSplitter) -> Painted:
-    try:
-        async for chunk in response.iter_bytes(_CHUNK_BYTES):
-            splitter.feed(chunk)
-        return _painted(splitter.finish(), response.headers)
-    except BadOutput as error:
-        error.request_id = response.headers.get(_REQUEST_ID_HEADER)
-        raise
-
-
-def _painted(answer: Answer, headers: httpx2.Headers) -> Painted:
-    body = answer.body
-    return Painted(
-        files=answer.files,
-        usage=usage_of(body.get("usage")),
-        applied=applied_of(body),
-        request_id=headers.get(_REQUEST_ID_HEADER),
-        notes=(SANDBOX_NOTE,) if SANDBOX_HEADER in headers else (),
-    )

@@ -14,14 +14,14 @@ from PIL import UnidentifiedImageError
 
 from imagequeue.errors import BadOutput
 from imagequeue.jobs import Image, Job
-from imagequeue.objects import ObjectStore
+from imagequeue.objects import ObjectStore, job_folder
 from worker.spool import Painted
 
 PREVIEW_EDGE: Final = 768
 """Longest edge of a preview in pixels."""
 PREVIEW_QUALITY: Final = 80
 PREVIEW_MIME_TYPE: Final = "image/webp"
-_EXTENSIONS: Final = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
+EXTENSIONS: Final = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
 _ID_TAIL: Final = 8
 
 
@@ -52,7 +52,7 @@ def verify(path: Path) -> Verified:
         FileNotFoundError: it is not there.
     """
     try:
-        with PillowImage.open(path, formats=tuple(_EXTENSIONS)) as image:
+        with PillowImage.open(path, formats=tuple(EXTENSIONS)) as image:
             image.load()
             preview = io.BytesIO()
             small = image.convert("RGBA" if image.has_transparency_data else "RGB")
@@ -87,7 +87,7 @@ class OutputStore:
         good, notes = _sort_out(painted.files, job, output_format)
         images = tuple(self._upload(job, index, verified) for index, verified in enumerate(good))
         self._objects.put_bytes(
-            f"{_folder(job)}/job.json",
+            f"{folder_of(job)}/job.json",
             _sidecar(job, painted, images),
             content_type="application/json",
             filename=f"{job.id}.json",
@@ -95,13 +95,13 @@ class OutputStore:
         return Stored(images, notes)
 
     def _upload(self, job: Job, index: int, verified: Verified) -> Image:
-        extension = _EXTENSIONS[verified.format]
+        extension = EXTENSIONS[verified.format]
         mime_type = PillowImage.MIME[verified.format]
         label = job.request.filename_prefix or "image"
         image = Image(
             index=index,
-            key=f"{_folder(job)}/{index}.{extension}",
-            preview_key=f"{_folder(job)}/{index}.preview.webp",
+            key=f"{folder_of(job)}/{index}.{extension}",
+            preview_key=f"{folder_of(job)}/{index}.preview.webp",
             filename=f"{label}-{job.id[-_ID_TAIL:].lower()}-{index}.{extension}",
             mime_type=mime_type,
             size_bytes=verified.path.stat().st_size,
@@ -119,8 +119,9 @@ class OutputStore:
         return image
 
 
-def _folder(job: Job) -> str:
-    return f"images/{job.id}/{job.attempt}"
+def folder_of(job: Job) -> str:
+    """Where the objects of a job's current attempt are."""
+    return f"{job_folder(job.id)}{job.attempt}"
 
 
 def _sort_out(files: tuple[Path, ...], job: Job, output_format: str) -> tuple[list[Verified], tuple[str, ...]]:

@@ -28,7 +28,7 @@ from imagequeue.errors import (
     ProviderRefused,
     RateLimited,
 )
-from worker.answer_fields import object_of, text_of
+from worker.answer_fields import Fields, object_of, text_of
 
 MAX_RETRY_AFTER_SECONDS: Final = 3600.0
 """More than OpenAI ever asks for: a header that is out of its mind must not stop the fleet for a day."""
@@ -67,6 +67,20 @@ ADVICE: Final[Mapping[str, str]] = {
 }
 """What the person who runs the fleet has to do, by the reason of an AccountBlocked."""
 MODERATION_CODES: Final = frozenset({"moderation_blocked", "content_policy_violation"})
+
+
+_TOLD_INSIDE_MODERATION: Final = frozenset({"image_content_policy_violation", "content_filter"})
+"""What the Responses API says beside the image endpoints' own codes."""
+_TOLD_INSIDE_STATUSES: Final = {
+    "rate_limit_exceeded": 429,
+    "server_error": 500,
+    "image_generation_server_error": 500,
+}
+"""The HTTP status that stands for an error told inside an answered call; any other is a refusal."""
+
+
+class StreamEnded(Exception):
+    """The events of a streamed answer ended in good order, and the image was not among them."""
 
 
 class Phase(StrEnum):
@@ -137,7 +151,7 @@ _NOT_SENT: Final = (
     httpx2.UnsupportedProtocol,
 )
 # Also while the request was being sent: OpenAI may have had enough of it to begin.
-_BROKEN_OFF: Final = (APIError, httpx2.HTTPError, httpx2.StreamError, ssl.SSLError)
+_BROKEN_OFF: Final = (APIError, httpx2.HTTPError, httpx2.StreamError, ssl.SSLError, StreamEnded)
 
 RULES: Final = (
     Rule("not_sent", ProviderBusy, Action.RETRY, Phase.NOT_SENT, exceptions=_NOT_SENT),
@@ -206,6 +220,23 @@ def meaning_of_told(
     if issubclass(rule.meaning, ProviderBusy):
         return rule.meaning(message, request_id=request_id, retry_after_seconds=retry_after_seconds)
     return rule.meaning(message, request_id=request_id)
+
+
+def meaning_inside(error: Fields, *, begun: bool = False) -> ProviderError:
+    """What an error object means that OpenAI gave inside a call answered with 200.
+
+    `begun`: previews of the image had come, so that the call may be billed even where another one would be served.
+    """
+    code, kind = text_of(error.get("code")) or "", text_of(error.get("type")) or ""
+    text = text_of(error.get("message")) or "no reason given"
+    message = f"OpenAI answered {code or kind or 'an error'}: {text}"
+    if not _TOLD_INSIDE_MODERATION.isdisjoint((code, kind)) or object_of(error.get("moderation_details")):
+        return ModerationBlocked(_cleaned(message))
+    status = next((_TOLD_INSIDE_STATUSES[name] for name in (code, kind) if name in _TOLD_INSIDE_STATUSES), 400)
+    meaning = meaning_of_told(Told(status, code, kind, text), message)
+    if begun and isinstance(meaning, ProviderBusy):
+        return OutcomeUnknown(f"{meaning} Previews of the image had come: the call may be billed.")
+    return meaning
 
 
 def _meaning_of_answer(error: APIStatusError) -> ProviderError:

@@ -11,12 +11,8 @@ from imagequeue.errors import BadOutput, ModerationBlocked, ProviderError, Provi
 from imagequeue.jobs import Applied, Usage
 from worker.answer_fields import Fields, applied_of, object_of, objects_of, text_of, usage_of
 from worker.answers import Answer
-from worker.policy import Told, meaning_of_told
+from worker.policy import meaning_inside
 
-_MODERATION_CODES: Final = frozenset({"image_content_policy_violation", "content_filter"})
-"""What this API says beside the image endpoints' own codes."""
-_STATUSES: Final = {"rate_limit_exceeded": 429, "server_error": 500}
-"""The HTTP status that stands for an error told inside an answered call; any other is a refusal."""
 _MOST_WORDS: Final = 300
 """Characters quoted of what the calling model said in place of an image."""
 
@@ -65,7 +61,7 @@ def _why_no_image(body: Fields, calls: Sequence[Fields]) -> ProviderError:
     errors = [object_of(failed.get("error")) for failed in (*calls, body)]
     told = next((error for error in errors if error), None)
     if told is not None:
-        return _meaning(told)
+        return meaning_inside(told)
     if object_of(body.get("incomplete_details")).get("reason") == "content_filter":
         return ModerationBlocked("OpenAI's content filter ended the answer before there was an image.")
     if calls:
@@ -76,15 +72,6 @@ def _why_no_image(body: Fields, calls: Sequence[Fields]) -> ProviderError:
     words = " ".join(text_of(part.get("refusal")) or text_of(part.get("text")) or "" for part in refusals or said)
     meaning = ModerationBlocked if refusals else ProviderRefused
     return meaning(f"The model that calls the image tool did not call it. It said: {words[:_MOST_WORDS] or 'nothing'}")
-
-
-def _meaning(error: Fields) -> ProviderError:
-    code, kind = text_of(error.get("code")) or "", text_of(error.get("type")) or ""
-    text = text_of(error.get("message")) or "no reason given"
-    message = f"OpenAI answered {code or kind or 'an error'}: {text}"
-    if not _MODERATION_CODES.isdisjoint((code, kind)) or object_of(error.get("moderation_details")):
-        return ModerationBlocked(message)
-    return meaning_of_told(Told(_STATUSES.get(code or kind, 400), code, kind, text), message)
 
 
 def _said(body: Fields) -> list[Fields]:

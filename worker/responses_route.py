@@ -21,7 +21,7 @@ from openai.types.responses.tool_param import ImageGeneration
 from imagequeue.errors import OutcomeUnknown, ProviderBusy, ProviderError
 from worker.answers import AnswerSplitter
 from worker.edit_order import EditOrder, LocalImage
-from worker.openai_images import SANDBOX_HEADER, SANDBOX_NOTE
+from worker.image_answers import SANDBOX_HEADER, SANDBOX_NOTE
 from worker.policy import meaning_of
 from worker.responses_answer import ToolAnswer, read_answer, total_usage
 from worker.spool import Painted
@@ -37,6 +37,7 @@ IMAGE_NOT_COUNTED_NOTE: Final = (
 CALLER_NOT_COUNTED_NOTE: Final = (
     "The cost is undercounted: it has the image's tokens, and not those of the model that calls the image tool."
 )
+NO_PREVIEWS_NOTE: Final = "No partial images: the Responses API was used, and they are not asked for there."
 _INSTRUCTIONS: Final = "Call the image tool once. Give it the user's text as the prompt, word for word."
 _REQUEST_ID_HEADER: Final = "x-request-id"
 _CHUNK_BYTES: Final = 262_144
@@ -64,7 +65,7 @@ async def edit_by_responses(client: AsyncOpenAI, tool_caller: str, order: EditOr
     """
     images = (*order.images, order.mask) if order.mask else order.images
     served: list[_Served] = []
-    notes = [ROUTE_NOTE]
+    notes = [ROUTE_NOTE, *([NO_PREVIEWS_NOTE] if order.partial_images else [])]
     async with _uploaded(client, images) as file_ids:
         for index in range(order.n):
             try:

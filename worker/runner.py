@@ -22,6 +22,7 @@ from worker.granter import Granter
 from worker.heartbeat import Heartbeat
 from worker.inputs import InputGatherer, Prepared
 from worker.openai_images import OpenAIImages
+from worker.previews import OnPreview, PreviewStore
 from worker.spool import AnswerNote, Painted, Spool, SpoolFolder
 
 STOPPED: Final = JobError(
@@ -43,6 +44,7 @@ class Runner:
     inputs: InputGatherer
     openai: OpenAIImages
     edits: EditRoutes
+    previews: PreviewStore
     spool: Spool
     calls: CallsInFlight
     endings: Endings
@@ -98,7 +100,9 @@ class Runner:
         try:
             self.spool.folder(claim.job.id, claim.attempt)
             prepared = endings.persist(lambda: self.inputs.prepare(claim.job, folder.path))
-            painted = self._call(claim, prepared, folder, called)
+            with self.previews.of(claim) as on_preview:
+                painted = self._call(claim, prepared, folder, called, on_preview)
+                return self._spooled(claim, prepared, painted, folder)
         except InvalidInput as error:
             endings.refused(claim, JobError(code=error.code, message=str(error), retryable=error.retryable))
         except CancelledError:
@@ -107,8 +111,6 @@ class Runner:
             endings.failed(claim, error)
         except (OSError, ImageQueueError) as error:
             self._not_sent(claim, error, called=called.is_set())
-        else:
-            return self._spooled(claim, prepared, painted, folder)
         return None
 
     def _not_sent(self, claim: Claim, error: Exception, *, called: bool) -> None:
@@ -122,7 +124,14 @@ class Runner:
             code = error.code if isinstance(error, ImageQueueError) else "spool_unwritable"
             self.endings.not_sent(claim, JobError(code=code, message=f"Nothing was sent: {error}", retryable=True))
 
-    def _call(self, claim: Claim, prepared: Prepared, folder: SpoolFolder, called: threading.Event) -> Painted:
+    def _call(
+        self,
+        claim: Claim,
+        prepared: Prepared,
+        folder: SpoolFolder,
+        called: threading.Event,
+        on_preview: OnPreview,
+    ) -> Painted:
         """Make the call; a cancel of the job, and giving up, close its connection. `called` is set before it leaves.
 
         Raises:
@@ -140,10 +149,11 @@ class Runner:
 
         with self.changes.listening(claim.job.id, on_change):
             if prepared.order:
-                call = self.edits.edit(prepared.order, folder.path, partial(self._note_call, claim, called))
+                note_call = partial(self._note_call, claim, called)
+                call = self.edits.edit(prepared.order, folder.path, note_call, on_preview)
             else:
                 self._note_call(claim, called, "direct")
-                call = self.openai.generate(claim.job, folder.path)
+                call = self.openai.generate(claim.job, folder.path, on_preview)
             with self.calls.making(call) as future:
                 calls.append(future)
                 if cancelled.is_set():

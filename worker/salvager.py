@@ -6,13 +6,16 @@ call OpenAI again for it.
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import structlog
 
-from imagequeue.errors import JobNotFound, StoreUnavailable
+from imagequeue.errors import JobNotFound, ObjectsUnavailable, StoreUnavailable
+from imagequeue.job_records import JobRecords
 from imagequeue.jobs import Claim
 from imagequeue.store.attempts import AttemptStore, new_holder
 from worker.runner import Runner
@@ -20,15 +23,20 @@ from worker.spool import AnswerNote, Spool, SpoolFolder
 
 _LOOK_SECONDS: Final = 2.0
 _AT_ONCE: Final = 4
+_LOOK_UP_SECONDS: Final = 600.0
+_OLD_SECONDS: Final = 86_400.0
+"""A folder without an answer that nobody has written to for so long belongs to a process that is gone."""
 _log = structlog.stdlib.get_logger(__name__)
 
 
 class Salvager:
     """Looks at the spool in a thread of its own, from `start` to `close`."""
 
-    def __init__(self, spool: Spool, store: AttemptStore, runner: Runner, lease_ms: int) -> None:
+    def __init__(self, spool: Spool, store: AttemptStore, records: JobRecords, runner: Runner, lease_ms: int) -> None:
         self._spool = spool
         self._store = store
+        self._records = records
+        self._looked_up: dict[str, float] = {}  # when a job that Redis does not know was looked for in S3
         self._runner = runner
         self._lease_ms = lease_ms
         self._stopping = threading.Event()
@@ -62,18 +70,22 @@ class Salvager:
         Raises:
             StoreUnavailable: Redis does not answer; the next look goes on.
         """
+        self._spool.clear_checks(_OLD_SECONDS)
         for job_id, attempt, folder in self._spool.left_behind():
             try:
                 self._consider(job_id, attempt, folder)
             except StoreUnavailable:
                 raise
+            except ObjectsUnavailable:  # looked up again some time later
+                continue
             except Exception:
                 _log.exception("spool_folder_not_salvaged", folder=str(folder.path))
 
     def _consider(self, job_id: str, attempt: int, folder: SpoolFolder) -> None:
         try:
             job = self._store.get(job_id)
-        except JobNotFound:  # another installation's, perhaps: what is paid for is not ours to delete
+        except JobNotFound:
+            self._consider_unknown(job_id, folder)
             return
         if job.state.terminal or job.attempt > attempt:
             folder.remove()
@@ -94,6 +106,19 @@ class Salvager:
             self._pool.submit(self._resume, Claim(job=job, holder=holder), note, folder)
         else:
             self._free.release()
+
+    def _consider_unknown(self, job_id: str, folder: SpoolFolder) -> None:
+        """Clear away what is left of a job that ended and was archived, and old pieces of one that nobody knows.
+
+        An answer of an unknown job may be another installation's: what is paid for is not ours to delete.
+        """
+        now = time.monotonic()
+        if now - self._looked_up.get(job_id, -math.inf) < _LOOK_UP_SECONDS:
+            return
+        self._looked_up[job_id] = now
+        if self._records.archived(job_id) or (folder.holds_no_answer and folder.age_seconds > _OLD_SECONDS):
+            _log.info("spool_folder_cleared_away", folder=str(folder.path))
+            folder.remove()
 
     def _resume(self, claim: Claim, note: AnswerNote, folder: SpoolFolder) -> None:
         try:

@@ -18,16 +18,22 @@ from celery.signals import setup_logging, worker_shutting_down
 
 from imagequeue.errors import ObjectsUnavailable
 from imagequeue.inputs import InputStore
+from imagequeue.job_records import JobRecords
 from imagequeue.logs import configure_logging
 from imagequeue.objects import ObjectStore
 from imagequeue.queue import QUEUES, Dispatcher, make_celery
+from imagequeue.retention import Retention
 from imagequeue.settings import Settings, load_settings
+from imagequeue.store.archive import ArchiveStore
 from imagequeue.store.attempts import AttemptStore, RetryLimits
 from imagequeue.store.connection import RedisClient, connect, refuse_eviction
 from imagequeue.store.fleet import FleetStore
+from imagequeue.store.input_uses import InputUses
 from imagequeue.store.keys import Keys
 from imagequeue.store.limiter import LimiterStore
 from imagequeue.store.sessions import SessionStore
+from imagequeue.store.webhook_deliveries import WebhookDeliveryStore
+from imagequeue.store.webhooks import WebhookStore
 from imagequeue.sweeping import Sweep
 from imagequeue.waiting import ChangeReader
 from worker.calls import CallsInFlight
@@ -35,10 +41,12 @@ from worker.edit_routes import EditRoutes
 from worker.endings import Endings
 from worker.granter import Granter
 from worker.heartbeat import Heartbeat
+from worker.housekeeper import Housekeeper
 from worker.inputs import InputGatherer
 from worker.loop import LoopThread
 from worker.openai_images import OpenAIImages
 from worker.outputs import OutputStore
+from worker.previews import PreviewStore
 from worker.responses_route import edit_by_responses
 from worker.runner import Runner
 from worker.salvager import Salvager
@@ -46,6 +54,8 @@ from worker.shutdown import Shutdown
 from worker.spool import Spool
 from worker.sweeper import Sweeper
 from worker.tasks import register_tasks
+from worker.webhook_post import Poster
+from worker.webhooks import Courier, WebhookSweep, job_events
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -78,11 +88,15 @@ def _keep_our_logging(**_: object) -> None:
 class _Stores:
     """The records, as a worker uses them."""
 
+    client: RedisClient
     keys: Keys
     jobs: AttemptStore
     sessions: SessionStore
     fleet: FleetStore
     limiter: LimiterStore
+    input_uses: InputUses
+    webhooks: WebhookStore
+    deliveries: WebhookDeliveryStore
 
     @classmethod
     def on(cls, client: RedisClient, settings: Settings) -> _Stores:
@@ -90,11 +104,15 @@ class _Stores:
         keys = Keys(settings.key_prefix)
         rates = settings.rate_limits
         return cls(
+            client=client,
             keys=keys,
             jobs=AttemptStore(client, keys, RetryLimits.of(settings), rates),
             sessions=SessionStore(client, keys),
             fleet=FleetStore(client, keys),
             limiter=LimiterStore(client, keys, rates),
+            input_uses=InputUses(client, keys),
+            webhooks=WebhookStore(client, keys),
+            deliveries=WebhookDeliveryStore(client, keys),
         )
 
 
@@ -111,15 +129,28 @@ def _serve(settings: Settings, stores: _Stores, cleanup: ExitStack) -> None:
         lease_ms=settings.lease_ms,
         session_idle_ms=settings.session_idle_ms,
     )
-    runner = _runner(settings, stores, name, dispatcher, heartbeat, granter, cleanup)
+    objects = ObjectStore(settings)
+    runner = _runner(settings, stores, objects, name, dispatcher, heartbeat, granter, cleanup)
     shutdown = Shutdown(runner.stopping, runner.endings.giving_up, runner.calls, settings.shutdown_grace_seconds)
     worker_shutting_down.connect(shutdown.on_signal, weak=False)
-    register_tasks(app, runner, stores.fleet)
+    records = JobRecords(stores.jobs, ArchiveStore(stores.client, stores.keys), objects)
+    cleanup.callback(records.close)
+    courier = Courier(
+        {"job": job_events(records)},
+        stores.webhooks,
+        stores.deliveries,
+        dispatcher,
+        Poster(settings),
+        settings.worker_slots,
+        runner.stopping,
+    )
+    register_tasks(app, runner, courier, stores.fleet)
     helpers = (
         heartbeat,
-        Sweeper(sweep, stores.fleet, name),
+        Sweeper(sweep, WebhookSweep(stores.deliveries, dispatcher), stores.fleet, name),
         granter,
-        Salvager(runner.spool, stores.jobs, runner, settings.lease_ms),
+        Salvager(runner.spool, stores.jobs, records, runner, settings.lease_ms),
+        Housekeeper(Retention.on(stores.client, settings, objects, records), stores.fleet, name),
     )
     for helper in helpers:
         helper.start()
@@ -130,6 +161,7 @@ def _serve(settings: Settings, stores: _Stores, cleanup: ExitStack) -> None:
 def _runner(
     settings: Settings,
     stores: _Stores,
+    objects: ObjectStore,
     name: str,
     dispatcher: Dispatcher,
     heartbeat: Heartbeat,
@@ -137,7 +169,6 @@ def _runner(
     cleanup: ExitStack,
 ) -> Runner:
     openai = OpenAIImages(settings)
-    objects = ObjectStore(settings)
     for attempt in stamina.retry_context(on=ObjectsUnavailable, attempts=None, timeout=None):
         with attempt:  # a worker that starts during an outage waits for S3, as does what it left on its disk
             objects.ensure_bucket()
@@ -155,14 +186,17 @@ def _runner(
         dispatcher=dispatcher,
         giving_up=threading.Event(),
     )
+    previews = PreviewStore(stores.jobs, objects)
+    cleanup.callback(previews.close)
     by_responses = partial(edit_by_responses, openai.client, settings.responses_model)
     return Runner(
         settings=settings,
         worker=name,
         store=stores.jobs,
-        inputs=InputGatherer(InputStore(objects, settings), objects, stores.sessions),
+        inputs=InputGatherer(InputStore(objects, settings, stores.input_uses), objects, stores.sessions),
         openai=openai,
         edits=EditRoutes(openai.edit, by_responses, stores.fleet),
+        previews=previews,
         spool=Spool(settings.spool_dir, settings.spool_min_free_bytes),
         calls=CallsInFlight(loop),
         endings=endings,

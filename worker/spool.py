@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,9 +19,11 @@ from typing import Final
 from pydantic import ValidationError
 
 from imagequeue.errors import OutcomeUnknown
+from imagequeue.inputs import CHECK_PREFIX
 from imagequeue.jobs import Applied, Frozen, JobInput, Usage
 
 _NOTE: Final = "answer.json"
+_INPUT_NAMES: Final = ("input-", "mask")
 _MEMORY_DISK: Final = Path("/dev/shm")
 """Linux's disk in memory: what a full disk cannot take, it takes."""
 
@@ -80,6 +83,12 @@ class Spool:
         folder.path.mkdir(parents=True, exist_ok=True)
         return folder
 
+    def clear_checks(self, older_seconds: float) -> None:
+        """Delete folders of input images under check that nobody has touched for so long: their process is gone."""
+        for path in self.root.glob(f"{CHECK_PREFIX}*") if self.root.is_dir() else ():
+            if _age_seconds(path) > older_seconds:
+                shutil.rmtree(path, ignore_errors=True)
+
     def left_behind(self) -> Iterator[tuple[str, int, SpoolFolder]]:
         """Job, attempt and folder of all that is on the disk."""
         for path in sorted(self.root.glob("job_*.*")) if self.root.is_dir() else ():
@@ -93,6 +102,17 @@ class SpoolFolder:
     """One attempt's files."""
 
     path: Path
+
+    @property
+    def holds_no_answer(self) -> bool:
+        """Whether there is nothing but inputs: no piece of what OpenAI gave."""
+        names = [path.name for path in self.path.iterdir()]
+        return all(name.startswith(_INPUT_NAMES) for name in names) and not _in_memory(self.path).exists()
+
+    @property
+    def age_seconds(self) -> float:
+        """How long ago a file was added or taken away."""
+        return _age_seconds(self.path)
 
     def keep(self, note: AnswerNote) -> None:
         """Write the note of a whole answer, all or nothing.
@@ -176,6 +196,13 @@ class OutputFile:
             raise lost from error
         self.path = moved
         return file
+
+
+def _age_seconds(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _in_memory(path: Path) -> Path:

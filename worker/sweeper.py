@@ -10,6 +10,7 @@ import structlog
 from imagequeue.errors import StoreUnavailable
 from imagequeue.store.fleet import FleetStore
 from imagequeue.sweeping import Sweep
+from worker.webhooks import WebhookSweep
 
 TICK_SECONDS: Final = 1.0
 _log = structlog.stdlib.get_logger(__name__)
@@ -18,8 +19,9 @@ _log = structlog.stdlib.get_logger(__name__)
 class Sweeper:
     """Sweeps in a thread of its own, from `start` to `close`."""
 
-    def __init__(self, sweep: Sweep, fleet: FleetStore, worker: str) -> None:
+    def __init__(self, sweep: Sweep, webhooks: WebhookSweep, fleet: FleetStore, worker: str) -> None:
         self._sweep = sweep
+        self._webhooks = webhooks
         self._fleet = fleet
         self._worker = worker
         self._stopping = threading.Event()
@@ -39,5 +41,6 @@ class Sweeper:
             try:
                 if self._fleet.may_sweep(self._worker, int(TICK_SECONDS * 900)):
                     self._sweep.run()
+                    self._webhooks.run()
             except StoreUnavailable as error:
                 _log.warning("sweep_interrupted", error=str(error))

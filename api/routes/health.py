@@ -6,8 +6,9 @@ from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 
 from api.context import the_queue
-from api.document import Health, Part, Readiness, add_route, json_answer, make_blueprint
+from api.document import add_route, json_answer, make_blueprint
 from api.parameters import NoQuery
+from api.schemas import Health, Part, Readiness
 
 
 def healthz(query: NoQuery) -> Response:

@@ -7,16 +7,26 @@ from typing import Final
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 
-from api.answers import BODY_PROBLEMS, SUBMIT_PROBLEMS, submit_terms, submitted_answer, submitted_answers, view_answer
+from api.answers import (
+    BODY_PROBLEMS,
+    SUBMIT_PROBLEMS,
+    TAGGED,
+    submit_terms,
+    submitted_answer,
+    submitted_answers,
+    unchanged,
+    view_answer,
+)
 from api.context import the_owner, the_queue
-from api.document import add_route, json_answer, make_blueprint
+from api.document import add_route, json_answer, make_blueprint, other_answer
+from api.etags import conditional
 from api.input_problems import SOURCE_PROBLEM_CODES
 from api.parameters import NoQuery, SessionListQuery, SessionPath, SubmitHeader
 from api.request_body import has_body, read_json_object
 from imagequeue.requests import ContinueSessionRequest, ForkSessionRequest, StartSessionRequest, parse_as
 from imagequeue.session_views import SessionPage, SessionView
 
-_LOOK_PROBLEMS: Final = ("invalid_request", "session_not_found", "store_unavailable")
+_LOOK_PROBLEMS: Final = ("invalid_request", "session_not_found", "store_unavailable", "objects_unavailable")
 
 
 def start_session(query: NoQuery, header: SubmitHeader) -> Response:
@@ -45,12 +55,12 @@ def add_turn(path: SessionPath, query: NoQuery, header: SubmitHeader) -> Respons
 def list_sessions(query: SessionListQuery) -> Response:
     """List sessions, newest first."""
     page = the_queue().sessions.list(cursor=query.cursor, limit=query.limit, owner=the_owner())
-    return view_answer(page, 200)
+    return conditional(view_answer(page, 200))
 
 
 def get_session(path: SessionPath, query: NoQuery) -> Response:
     """Look at a session with all its turns."""
-    return view_answer(the_queue().sessions.get(path.session_id, owner=the_owner()), 200)
+    return conditional(view_answer(the_queue().sessions.get(path.session_id, owner=the_owner()), 200))
 
 
 def fork_session(path: SessionPath, query: NoQuery) -> Response:
@@ -73,6 +83,15 @@ def end_session(path: SessionPath, query: NoQuery) -> Response:
     return view_answer(the_queue().sessions.end(path.session_id, owner=the_owner()), 200)
 
 
+def delete_session(path: SessionPath, query: NoQuery) -> Response:
+    """Delete a session that is over, with all its turns and their images.
+
+    What its turns cost stays in the usage figures.
+    """
+    the_queue().sessions.delete(path.session_id, owner=the_owner())
+    return Response(status=204)
+
+
 def session_routes() -> APIBlueprint:
     """The routes under `/v1/sessions`."""
     routes = make_blueprint("sessions", "Edit an image turn by turn.", "/v1")
@@ -84,21 +103,22 @@ def session_routes() -> APIBlueprint:
         submitted_answers(),
         problems=(*SUBMIT_PROBLEMS, *SOURCE_PROBLEM_CODES, "store_unavailable", "objects_unavailable"),
         body=StartSessionRequest,
+        announced=True,
     )
     add_route(
         routes,
         "get",
         "/sessions",
         list_sessions,
-        {200: json_answer(SessionPage, "A page of sessions.")},
-        problems=("invalid_request", "store_unavailable"),
+        {200: json_answer(SessionPage, "A page of sessions.", TAGGED), **unchanged()},
+        problems=("invalid_request", "store_unavailable", "objects_unavailable"),
     )
     add_route(
         routes,
         "get",
         "/sessions/<session_id>",
         get_session,
-        {200: json_answer(SessionView, "The session.")},
+        {200: json_answer(SessionView, "The session.", TAGGED), **unchanged()},
         problems=_LOOK_PROBLEMS,
     )
     _add_actions(routes)
@@ -114,9 +134,17 @@ def _add_actions(routes: APIBlueprint) -> None:
         submitted_answers(),
         problems=(
             *SUBMIT_PROBLEMS,
-            *("session_not_found", "session_ended", "session_expired", "session_full", "store_unavailable"),
+            *(
+                "session_not_found",
+                "session_ended",
+                "session_expired",
+                "session_full",
+                "store_unavailable",
+                "objects_unavailable",
+            ),
         ),
         body=ContinueSessionRequest,
+        announced=True,
     )
     add_route(
         routes,
@@ -124,7 +152,10 @@ def _add_actions(routes: APIBlueprint) -> None:
         "/sessions/<session_id>/fork",
         fork_session,
         {201: json_answer(SessionView, "The new session.", {"Location": "Address of the new session."})},
-        problems=(*BODY_PROBLEMS, "session_not_found", "image_not_found", "store_unavailable"),
+        problems=(
+            *BODY_PROBLEMS,
+            *("session_not_found", "image_not_found", "store_unavailable", "objects_unavailable"),
+        ),
         body=ForkSessionRequest,
         body_required=False,
     )
@@ -135,4 +166,12 @@ def _add_actions(routes: APIBlueprint) -> None:
         end_session,
         {200: json_answer(SessionView, "The session as it ended.")},
         problems=_LOOK_PROBLEMS,
+    )
+    add_route(
+        routes,
+        "delete",
+        "/sessions/<session_id>",
+        delete_session,
+        {204: other_answer("Deleted.")},
+        problems=(*_LOOK_PROBLEMS, "session_active", "job_running", "image_in_use"),
     )

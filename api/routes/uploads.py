@@ -41,7 +41,8 @@ def upload_image(query: NoQuery) -> Response:
         return _created(UploadTarget.of(announced.sha256, target))
     with inputs.folder() as folder:
         received = receive_file(folder)
-        return _created(UploadedImage.of(inputs.store_file(received.path, received.declared_type, FIELD)))
+        image = inputs.store_file(received.path, received.declared_type, FIELD)
+        return _created(UploadedImage.of(image, inputs.kept_until()))
 
 
 def upload_routes() -> APIBlueprint:
@@ -56,7 +57,7 @@ def upload_routes() -> APIBlueprint:
         problems=(
             *("invalid_request", "malformed_json", "bad_request", "body_too_large", "unsupported_media_type"),
             *_REFUSALS,
-            "objects_unavailable",
+            *("store_unavailable", "objects_unavailable"),
         ),
         body=UploadRequest,
         other_bodies={MULTIPART: _FORM, **dict.fromkeys(MIME_TYPES, _BINARY)},

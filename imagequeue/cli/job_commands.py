@@ -1,10 +1,14 @@
-"""`imagequeue jobs list`, `show` and `cancel`."""
+"""`imagequeue jobs list`, `show`, `cancel` and `retry`."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from imagequeue.cli.connection import connect
+from imagequeue.cli.delivery import Delivery, hand_over
 from imagequeue.cli.exits import say
 from imagequeue.cli.output import cost_text, dollars, local_time, one_line, print_json, print_line, print_table
+from imagequeue.cli.submission import submitted
 from imagequeue.client import Client
 from imagequeue.jobs import JobState, JobType
 from imagequeue.requests import GenerateRequest
@@ -58,6 +62,12 @@ def cancel(job_id: str, *, as_json: bool) -> None:
         print_line(f"{job.id} is {job.state}; its worker was asked to stop. A call in flight may still be charged.")
 
 
+def retry(job_id: str, *, as_json: bool) -> None:
+    """Submit a job's request again and name the new job."""
+    with connect() as client:
+        hand_over(client, submitted(lambda: client.retry(job_id)), Delivery(Path(), wait=False, as_json=as_json))
+
+
 def _collect(client: Client, state: JobState | None, job_type: JobType | None, limit: int) -> JobPage:
     page = client.list(state, limit=min(limit, _LARGEST_PAGE), job_type=job_type)
     jobs = page.jobs
@@ -68,7 +78,8 @@ def _collect(client: Client, state: JobState | None, job_type: JobType | None, l
 
 
 def _facts(job: JobView) -> list[tuple[str, str]]:
-    request = job.request.model_dump(exclude={"prompt", "type", "images", "mask"}, exclude_none=True)
+    settings = job.request.model_dump(exclude={"prompt", "type", "images", "mask"}, exclude_none=True)
+    request = {name: value for name, value in settings.items() if (name, value) != ("partial_images", 0)}
     facts = [
         ("Job", job.id),
         ("State", job.state if job.waiting_for is None else f"{job.state}, waits for {job.waiting_for}"),

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="""Look at jobs, wait for them, fetch their images, cancel them.
+    help="""Look at jobs, wait for them, fetch their images, cancel, retry and delete them.
 
 Examples:
   imagequeue jobs list --state failed
@@ -111,3 +111,33 @@ def cancel(job_id: JobId, as_json: AsJson = False) -> None:
     from imagequeue.cli import job_commands  # noqa: PLC0415
 
     job_commands.cancel(job_id, as_json=as_json)
+
+
+@app.command()
+def retry(job_id: JobId, as_json: AsJson = False) -> None:
+    """Try a job that failed or was cancelled again, as a new job of the same request.
+
+    Example:
+      imagequeue jobs retry job_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z
+    """
+    from imagequeue.cli import job_commands  # noqa: PLC0415
+
+    job_commands.retry(job_id, as_json=as_json)
+
+
+@app.command()
+def delete(
+    job_ids: Annotated[
+        list[str], typer.Argument(metavar="ID...", help="Ids of jobs that have ended.", show_default=False)
+    ],
+) -> None:
+    """Delete jobs that have ended, with their images, for good.
+
+    What they cost stays in `imagequeue usage`. A job that cannot be deleted does not keep the others.
+
+    Example:
+      imagequeue jobs delete job_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z
+    """
+    from imagequeue.cli import deletion  # noqa: PLC0415
+
+    deletion.delete_jobs(job_ids)

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from imagequeue.cli import doctor, edit, generate, jobs, keys, mcp, processes, sessions
+from imagequeue.cli import doctor, edit, generate, jobs, keys, mcp, processes, sessions, usage, webhooks
 from imagequeue.cli.exits import fail
 from imagequeue.errors import ImageQueueError
 
@@ -38,6 +38,8 @@ edit.register(app)
 app.add_typer(sessions.app, name="session")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(keys.app, name="keys")
+usage.register(app)
+app.add_typer(webhooks.app, name="webhooks")
 doctor.register(app)
 processes.register(app)
 app.add_typer(mcp.app, name="mcp", rich_help_panel="Processes")

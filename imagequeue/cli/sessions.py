@@ -193,3 +193,21 @@ def end(session_id: SessionId, as_json: AsJsonOption = False) -> None:
     from imagequeue.cli import session_commands  # noqa: PLC0415
 
     session_commands.end(session_id, as_json=as_json)
+
+
+@app.command()
+def delete(
+    session_ids: Annotated[
+        list[str], typer.Argument(metavar="ID...", help="Ids of sessions that are over.", show_default=False)
+    ],
+) -> None:
+    """Delete sessions that are over, with all their turns and images, for good.
+
+    What they cost stays in `imagequeue usage`. End an active session first.
+
+    Example:
+      imagequeue session delete ses_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z
+    """
+    from imagequeue.cli import deletion  # noqa: PLC0415
+
+    deletion.delete_sessions(session_ids)

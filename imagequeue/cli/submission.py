@@ -1,4 +1,4 @@
-"""From what was typed to a submitted job: broken rules are told as options, and nothing is sent twice."""
+"""From what was typed to a submitted job: broken rules are told as options, and no job is made twice."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ def _limit_fields(limits: KeyLimits) -> Mapping[str, str]:
 
 
 def _key_of(fields: Mapping[str, str]) -> ApiKey:
-    counts = {name: fields[name] for name in _COUNTS if name in fields}
+    counts = {name: int(fields[name]) for name in _COUNTS if name in fields}
     budgets = {f"{name}_usd": int(fields[name]) / MICRO for name in _BUDGETS if name in fields}
     limits = KeyLimits.model_validate(counts | budgets)
     scopes = frozenset(Scope(name) for name in fields["scopes"].split())

@@ -7,17 +7,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, cast
 
-from imagequeue.jobs import LANES, AttemptOutcome, Claim, Job, JobError, Lane, Result
+from imagequeue.durations import call_class
+from imagequeue.jobs import LANES, AttemptOutcome, Claim, Job, JobError, Lane, PartialImage, Result
 from imagequeue.rate_limits import RateLimits
 from imagequeue.sessions import SessionImage
 from imagequeue.settings import Settings
+from imagequeue.sizes import parse_size
 from imagequeue.store.connection import RedisClient, translated
 from imagequeue.store.job_codec import result_fields, to_json
 from imagequeue.store.jobs import CANCELLED, OUTCOME_UNKNOWN, WORKER_LOST, Ending, JobStore, ending_of, flat
 from imagequeue.store.keys import Keys
+from imagequeue.views import partial_image_path
 
 _PAGE: Final = 1000
 """Queued jobs looked at in one script call."""
+_CALLS_REMEMBERED: Final = 20
+"""So many calls of a class make the average of how long they take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,17 @@ class AttemptStore(JobStore):
 
     def answered(self, claim: Claim) -> Literal["noted", "refused"]:
         """Note that the whole answer is on this worker's disk: if the worker dies now, nobody may call again for it."""
-        answer = self._scripts.run("answered", self._keys_of(claim.job), [claim.attempt, claim.holder])
+        job = claim.job
+        call = call_class(job.model, parse_size(job.request.size), job.request.quality)
+        arguments = [claim.attempt, claim.holder, call, _CALLS_REMEMBERED]
+        answer = self._scripts.run("answered", self._keys_of(job), arguments)
+        return cast("Literal['noted', 'refused']", answer)
+
+    def partial_image(self, claim: Claim, partial: PartialImage) -> Literal["noted", "refused"]:
+        """Note that a preview of the unfinished image is in S3, and tell of it."""
+        url = partial_image_path(claim.job.id, partial.partial_index)
+        arguments = [claim.job.id, claim.attempt, claim.holder, partial.model_dump_json(), url]
+        answer = self._scripts.run("partial_image", self._keys_of(claim.job), arguments)
         return cast("Literal['noted', 'refused']", answer)
 
     def leave_spooled(self, claim: Claim) -> Literal["left", "refused"]:

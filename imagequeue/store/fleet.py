@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from imagequeue.store.connection import RedisClient, translated
+from imagequeue.store.connection import RedisClient, now_ms, translated
 from imagequeue.store.keys import Keys
 
 _PROBE_LIFE_MS: Final = 60_000
@@ -28,10 +28,13 @@ class FleetStore:
 
     def live_workers(self, within_ms: int) -> list[str]:
         """Names of the worker processes that gave a sign of life lately."""
+        oldest = self.now() - within_ms
         with translated():
-            seconds, microseconds = self._client.time()
-            oldest = seconds * 1000 + microseconds // 1000 - within_ms
             return self._client.zrangebyscore(self._keys.workers, str(oldest), "+inf")
+
+    def now(self) -> int:
+        """Redis's clock: milliseconds since 1970."""
+        return now_ms(self._client)
 
     def worker_left(self, worker: str) -> None:
         """Forget a worker process that stopped in order."""
@@ -42,6 +45,16 @@ class FleetStore:
         """Whether this process is the one that sweeps for the next `hold_ms`."""
         with translated():
             return bool(self._client.set(self._keys.sweeper, worker, nx=True, px=hold_ms))
+
+    def may_keep_house(self, worker: str, hold_ms: int) -> bool:
+        """Whether this process is the one that archives and deletes, for the next `hold_ms` or until `house_kept`."""
+        with translated():
+            return bool(self._client.set(self._keys.housekeeper, worker, nx=True, px=hold_ms))
+
+    def house_kept(self) -> None:
+        """Let others archive and delete."""
+        with translated():
+            self._client.delete(self._keys.housekeeper)
 
     def answer_probe(self, nonce: str, worker: str) -> None:
         """Note that a worker received the probe `nonce`."""

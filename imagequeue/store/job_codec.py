@@ -19,7 +19,7 @@ def to_json(value: object) -> str:
 
 def new_job_fields(new: NewJob) -> dict[str, str]:
     """What submit writes besides what the script adds itself."""
-    belongs = {"session_id": new.session_id, "key_id": new.key_id}
+    belongs = {"session_id": new.session_id, "key_id": new.key_id, "webhook": new.webhook}
     return {
         **{name: value for name, value in belongs.items() if value},
         "type": new.request.type,
@@ -31,6 +31,7 @@ def new_job_fields(new: NewJob) -> dict[str, str]:
         "request": to_json({**new.request.model_dump(mode="json", exclude_defaults=True), "type": new.request.type}),
         "load": str(new.load),
         "estimate": new.estimate.model_dump_json(),
+        "retention_ms": str(new.retention_ms),
         "notes": to_json(ignored_settings(new.request)),
     }
 

@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from imagequeue.jobs import JobState, JobType
+from imagequeue.jobs import Job, JobState, JobType
 from imagequeue.store.jobs import JobStore
 
 _READ_AT_ONCE: Final = 500
@@ -22,16 +22,16 @@ class JobFilter:
     type: JobType | None = None
     among: Sequence[str] | None = None
 
+    def takes(self, job: Job) -> bool:
+        """Whether a job of the owner's matches."""
+        return self.state in (None, job.state) and self.type in (None, job.type)
+
 
 def newest_job_ids(store: JobStore, wanted: JobFilter, after: str | None, expected: int) -> Generator[str]:
-    """The ids of jobs that match, newest first, older than the id `after`, to the end of the index.
+    """The ids of jobs in Redis that match, newest first, older than the id `after`, to the end of the index.
 
     They are read as they are taken; `expected` is how many the caller wants.
     """
-    if wanted.among is not None:
-        ids = [job_id for job_id in sorted(wanted.among, reverse=True) if after is None or job_id < after]
-        yield from store.matching(ids, wanted.state, wanted.type)
-        return
     count = expected if wanted.type is None else max(expected, _READ_AT_ONCE)
     while ids := store.list_ids(wanted.owner, wanted.state, after, count):
         yield from ids if wanted.type is None else store.matching(ids, wanted.state, wanted.type)

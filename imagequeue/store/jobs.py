@@ -45,10 +45,11 @@ HALT_REASONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What became of a finish or a cancel, and the session's turn that runs next."""
+    """What became of a finish or a cancel, the session's turn that runs next, and whether webhooks are to be told."""
 
     answer: Literal["finished", "refused", "cancelled", "requested", "missing"]
     next_job_id: str | None = None
+    announced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +103,8 @@ class JobStore:
             raise _refusal(str(what), figures, joins, new)
         return Stored(self.get(new.id), quota(figures))
 
-    def idempotent(self, owner: str, idempotency: Idempotency) -> Job | None:
-        """The job that came with this idempotency key before; None when it is new.
+    def idempotent(self, owner: str, idempotency: Idempotency) -> str | None:
+        """The id of the job that came with this idempotency key before; None when it is new.
 
         Raises:
             IdempotencyKeyReused: it came with another request.
@@ -113,7 +114,7 @@ class JobStore:
         fingerprint, _, job_id = (before or "").partition(" ")
         if before and fingerprint != idempotency.fingerprint:
             raise IdempotencyKeyReused
-        return self.get(job_id) if before else None
+        return job_id or None
 
     def sent(self, job_id: str) -> None:
         """Clear the outbox entry: the broker has the message."""
@@ -150,25 +151,23 @@ class JobStore:
 
     def position(self, job: Job) -> int | None:
         """How many jobs are served before this one, plus one; None when it does not wait."""
-        return self.positions([job])[job.id]
+        return self.positions([job])[0]
 
-    def positions(self, jobs: Sequence[Job]) -> dict[str, int | None]:
-        """The position of each job by its id: one round trip, however many they are."""
-        queued = [job for job in jobs if job.state is JobState.QUEUED]
-        places: dict[str, int | None] = dict.fromkeys((job.id for job in jobs), None)
-        if not queued:
-            return places
+    def positions(self, jobs: Sequence[Job]) -> list[int | None]:
+        """The position of each job."""
+        if not any(job.state is JobState.QUEUED for job in jobs):
+            return [None] * len(jobs)
         pipeline = self._client.pipeline(transaction=False)
-        for job in queued:
+        pipeline.zcard(self._keys.waiting("interactive"))
+        for job in jobs:
             pipeline.zrank(self._keys.waiting(job.lane), job.id)
-        if any(job.lane == "batch" for job in queued):
-            pipeline.zcard(self._keys.waiting("interactive"))
         with translated():
-            answers = cast("list[int | None]", pipeline.execute())
-        ranks, interactive = answers[: len(queued)], sum(count or 0 for count in answers[len(queued) :])
-        for job, rank in zip(queued, ranks, strict=True):
-            places[job.id] = None if rank is None else 1 + rank + (interactive if job.lane == "batch" else 0)
-        return places
+            interactive, *ranks = cast("list[int | None]", pipeline.execute())
+        ahead = {"interactive": 0, "batch": interactive or 0}
+        return [
+            1 + rank + ahead[job.lane] if rank is not None and job.state is JobState.QUEUED else None
+            for job, rank in zip(jobs, ranks, strict=True)
+        ]
 
     def list_ids(self, owner: str, state: JobState | None, after: str | None, limit: int) -> list[str]:
         """Up to `limit` ids of an owner's jobs, newest first, older than the id `after`."""
@@ -206,7 +205,7 @@ class JobStore:
         if ending.answer == "missing":
             raise JobNotFound(job.id)
         if ending.answer == "finished":
-            raise JobFinished(f"Job {job.id} has ended already ({self.get(job.id).state}); there is nothing to cancel.")
+            raise job_finished(self.get(job.id))
         return ending
 
     def cancel_halted(self, halted: str) -> None:
@@ -249,10 +248,17 @@ def _refusal(what: str, figures: list[int], joins: SessionSubmit, new: NewJob) -
     return limit_reached(what, figures, new.estimate.high_usd)
 
 
+def job_finished(job: Job) -> JobFinished:
+    """Why a job that has ended is not cancelled."""
+    return JobFinished(f"Job {job.id} has ended already ({job.state}); there is nothing to cancel.")
+
+
 def ending_of(answer: object) -> Ending:
     """What finish and cancel answer."""
-    what, next_job_id = cast("tuple[Literal['finished', 'refused', 'cancelled', 'requested', 'missing'], str]", answer)
-    return Ending(what, next_job_id or None)
+    what, next_job_id, *announced = cast(
+        "tuple[Literal['finished', 'refused', 'cancelled', 'requested', 'missing'], str, *tuple[int, ...]]", answer
+    )
+    return Ending(what, next_job_id or None, any(announced))
 
 
 def flat(fields: Mapping[str, str]) -> list[str]:

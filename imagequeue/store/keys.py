@@ -62,6 +62,11 @@ class Keys:
         """Hash: the fleet's rate limits, pause and circuit breaker."""
         return f"{self.prefix}limiter"
 
+    @property
+    def durations(self) -> str:
+        """Hash: how long calls lately took, `milliseconds:count` by their class, see durations.call_class."""
+        return f"{self.prefix}durations"
+
     def parked(self, lane: Lane) -> str:
         """Sorted set: queued jobs of a lane that wait for the limiter, by their place."""
         return f"{self.prefix}parked:{lane}"
@@ -92,6 +97,10 @@ class Keys:
     def delivery(self, owner: str, fingerprint: str) -> str:
         """String: the job of a call whose result was not handed over yet; gone after a day."""
         return f"{self.prefix}delivery:{owner}:{fingerprint}"
+
+    def open_calls(self, owner: str, fingerprint: str) -> str:
+        """Hash: until when (ms) who waits for the answer, by the jobs of equal calls; gone after a day."""
+        return f"{self.prefix}open_calls:{owner}:{fingerprint}"
 
     def waiting(self, lane: Lane) -> str:
         """Sorted set: queued jobs of a lane by their place; the rank is the position."""
@@ -135,6 +144,135 @@ class Keys:
         """Sorted set, all scores 0: an owner's session ids in time order."""
         return f"{self.prefix}index:{owner}:sessions"
 
+    @property
+    def sessions_closed(self) -> str:
+        """Sorted set: sessions that are over, by when retention looks at them next (ms)."""
+        return f"{self.prefix}sessions:closed"
+
+    @property
+    def finished(self) -> str:
+        """Sorted set: jobs that have ended and are still in Redis, by when they ended (ms)."""
+        return f"{self.prefix}finished"
+
+    def archive(self, owner: str, hour: int) -> str:
+        """List: an owner's archived jobs whose ids were made in one hour since 1970; see store/archive.py."""
+        return f"{self.prefix}archive:{owner}:{hour}"
+
+    def archive_hours(self, owner: str) -> str:
+        """Sorted set: the hours of which an owner has archived jobs."""
+        return f"{self.prefix}archive:{owner}:hours"
+
+    @property
+    def expiring(self) -> str:
+        """Sorted set: `hour:owner` of the archives, by when the retention of a job in it ends (ms)."""
+        return f"{self.prefix}expiring"
+
+    @property
+    def leaving(self) -> str:
+        """Sorted set: `job_id:owner` of jobs that are being deleted, by when retention goes on with that (ms)."""
+        return f"{self.prefix}leaving"
+
+    def pinned(self, job_id: str) -> str:
+        """Set: sessions that were forked from the job's image."""
+        return f"{self.prefix}pinned:{job_id}"
+
+    @property
+    def input_uses(self) -> str:
+        """Sorted set: sha256 of input images that are about to be used, by when that was noted (ms); of an hour."""
+        return f"{self.prefix}inputs:uses"
+
+    @property
+    def inputs_leaving(self) -> str:
+        """Sorted set: sha256 of input images that are being deleted, by since when (ms)."""
+        return f"{self.prefix}inputs:leaving"
+
+    @property
+    def housekeeper(self) -> str:
+        """Lock: the one worker that archives and deletes now."""
+        return f"{self.prefix}housekeeper"
+
+    @property
+    def housekeeping(self) -> str:
+        """Hash: `inputs_after` and `inputs_due`, where the round through the input images is and when it goes on."""
+        return f"{self.prefix}housekeeping"
+
+    def usage(self, owner: str) -> str:
+        """Hash: an owner's figures, `day:counter:model`; days since 1970; 400 days of them."""
+        return f"{self.prefix}usage:{owner}"
+
+    @property
+    def webhook_announced(self) -> str:
+        """Sorted set: jobs whose end is to be told to webhooks, until their deliveries are made, by time (ms)."""
+        return f"{self.prefix}webhooks:announced"
+
+    def webhook_endpoints(self, owner: str) -> str:
+        """Hash: an owner's endpoints by id (JSON)."""
+        return f"{self.prefix}webhooks:endpoints:{owner}"
+
+    def webhook_disabled(self, owner: str) -> str:
+        """Hash: why an owner's endpoint gets nothing any more, by its id."""
+        return f"{self.prefix}webhooks:disabled:{owner}"
+
+    def webhook_secrets(self, owner: str) -> str:
+        """Sorted set: an owner's secrets by the time until which they sign (ms); `inf` for the one in use."""
+        return f"{self.prefix}webhooks:secrets:{owner}"
+
+    def webhook_delivery(self, delivery_id: str) -> str:
+        """Hash: the telling of one event to one URL, with its attempts."""
+        return f"{self.prefix}webhooks:delivery:{delivery_id}"
+
+    def webhook_log(self, owner: str) -> str:
+        """Sorted set: an owner's last deliveries by the time they were made (ms)."""
+        return f"{self.prefix}webhooks:log:{owner}"
+
+    def webhook_subject(self, job_id: str) -> str:
+        """Sorted set: a job's deliveries by the time they were made (ms)."""
+        return f"{self.prefix}webhooks:of:{job_id}"
+
+    @property
+    def webhook_receivers(self) -> str:
+        """Sorted set: the origins of URLs with pending deliveries, by the time their first one is due (ms)."""
+        return f"{self.prefix}webhooks:receivers"
+
+    @property
+    def webhook_failing(self) -> str:
+        """Hash: the receivers whose last attempt failed, until one succeeds."""
+        return f"{self.prefix}webhooks:failing"
+
+    def webhook_due(self, receiver: str) -> str:
+        """Sorted set: a receiver's pending deliveries by the time the next attempt is due (ms)."""
+        return f"{self.prefix}webhooks:due:{receiver}"
+
+    def webhook_flying(self, receiver: str) -> str:
+        """Sorted set: a receiver's deliveries that are being attempted, by the time their lease lapses (ms)."""
+        return f"{self.prefix}webhooks:flying:{receiver}"
+
+    def for_webhook_owner(self, owner: str) -> Mapping[str, str]:
+        """The keys that scripts name in their headers, for an owner's endpoints and secrets."""
+        return {
+            "webhook_endpoints": self.webhook_endpoints(owner),
+            "webhook_disabled": self.webhook_disabled(owner),
+            "webhook_secrets": self.webhook_secrets(owner),
+        }
+
+    def for_delivery(self, delivery_id: str, owner: str, job_id: str, receiver: str) -> Mapping[str, str]:
+        """The keys that scripts name in their headers, for one delivery."""
+        return {
+            **self.for_receiver(receiver),
+            "webhook_delivery": self.webhook_delivery(delivery_id),
+            "webhook_log": self.webhook_log(owner),
+            "webhook_subject": self.webhook_subject(job_id),
+        }
+
+    def for_receiver(self, receiver: str) -> Mapping[str, str]:
+        """The keys that scripts name in their headers, for one receiver of webhooks."""
+        return {
+            "webhook_due": self.webhook_due(receiver),
+            "webhook_flying": self.webhook_flying(receiver),
+            "webhook_receivers": self.webhook_receivers,
+            "webhook_failing": self.webhook_failing,
+        }
+
     def for_session(self, session_id: str, owner: str) -> Mapping[str, str]:
         """The keys that scripts name in their headers, for one session."""
         return {
@@ -143,6 +281,7 @@ class Keys:
             "history": self.history(session_id),
             "index_sessions": self.session_index(owner),
             "sessions_idle": self.sessions_idle,
+            "sessions_closed": self.sessions_closed,
             "halted": self.halted,
         }
 
@@ -194,7 +333,11 @@ class Keys:
             "events": self.events(job_id),
             "waiting": self.waiting(lane),
             "parked": self.parked(lane),
+            "pinned": self.pinned(job_id),
+            "usage": self.usage(owner),
             **self._shared,
+            "webhook_endpoints": self.webhook_endpoints(owner),
+            "webhook_announced": self.webhook_announced,
             "index_all": self.index(owner, None),
             **{f"index_{state}": self.index(owner, state) for state in JobState},
         }
@@ -209,6 +352,10 @@ class Keys:
             "sessions_idle": self.sessions_idle,
         }
 
+    def for_archive(self, owner: str, hour: int) -> Mapping[str, str]:
+        """The keys that scripts name in their headers, for the archive that a job belongs to."""
+        return {"archive": self.archive(owner, hour), "archive_hours": self.archive_hours(owner)}
+
     @property
     def _shared(self) -> Mapping[str, str]:
         return {
@@ -218,8 +365,14 @@ class Keys:
             "sequence": self.sequence,
             "changes": self.changes,
             "limiter": self.limiter,
+            "durations": self.durations,
             "parked_interactive": self.parked("interactive"),
             "parked_batch": self.parked("batch"),
             "parked_loads": self.parked_loads,
             "granted": self.granted,
+            "finished": self.finished,
+            "expiring": self.expiring,
+            "leaving": self.leaving,
+            "input_uses": self.input_uses,
+            "inputs_leaving": self.inputs_leaving,
         }

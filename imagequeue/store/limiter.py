@@ -57,14 +57,15 @@ class LimiterStore:
             self._client.hdel(self._keys.limiter, "broken_at", "broken_reason", "broken_text", "probe_at")
 
     def state(self) -> LimiterState:
-        """Why calls are held back now."""
+        """Why calls are held back now, and how long they take."""
         pipeline = self._client.pipeline(transaction=False)
         pipeline.hgetall(self._keys.limiter)
+        pipeline.hgetall(self._keys.durations)
         for lane in LANES:
             pipeline.zcard(self._keys.parked(lane))
         pipeline.time()
         with translated():
-            fields, *parked, clock = pipeline.execute()
+            fields, durations, *parked, clock = cast("list[dict[str, str]]", pipeline.execute())
         seconds, microseconds = cast("tuple[int, int]", clock)
         now = seconds * 1000 + microseconds // 1000
-        return LimiterState.read(cast("dict[str, str]", fields), sum(cast("list[int]", parked)), now)
+        return LimiterState.read(fields, sum(cast("list[int]", parked)), now, durations)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import cast
 
-from imagequeue.errors import SessionNotFound
+from imagequeue.errors import ImageNotFound, SessionNotFound
 from imagequeue.sessions import NewSession, Session
 from imagequeue.store.connection import RedisClient, translated
 from imagequeue.store.keys import Keys
@@ -43,10 +43,26 @@ class SessionStore:
         with translated():
             return self._client.zrange(self._keys.history(session_id), 0, -1)
 
+    def is_listed(self, owner: str, session_id: str) -> bool:
+        """Whether the owner has this session, in Redis or archived."""
+        with translated():
+            return self._client.zscore(self._keys.session_index(owner), session_id) is not None
+
     def fork(self, new: NewSession) -> Session:
-        """Store a session whose image is there from the start."""
-        arguments = [new.id, *(part for field in new.fields.items() for part in field)]
-        self._scripts.run("fork", self._keys.for_session(new.id, new.owner), arguments)
+        """Store a session whose image is there from the start.
+
+        Raises:
+            ImageNotFound: the image is being deleted.
+        """
+        source = new.image.job_id if new.image else ""
+        arguments = [new.id, f"{source}:{new.owner}", *(part for field in new.fields.items() for part in field)]
+        keys = {
+            **self._keys.for_session(new.id, new.owner),
+            "pinned": self._keys.pinned(source),
+            "leaving": self._keys.leaving,
+        }
+        if self._scripts.run("fork", keys, arguments) == "gone":
+            raise ImageNotFound(f"Job {source} is being deleted.")
         return self.get(new.id)
 
     def end(self, session: Session) -> Session:

@@ -12,7 +12,7 @@ from sandbox.app_state import Sandbox, Settings
 from sandbox.edit_painter import paint_edit
 from sandbox.edit_rules import EditOrder, EditRequest, check_edit, read_edit
 from sandbox.faults import BodyFault
-from sandbox.image_answers import images_answer, paint_order
+from sandbox.image_answers import painted_answer
 from sandbox.image_rules import MODELS
 from sandbox.paid_calls import Answer, Noted, PaidEndpoint, noted
 from sandbox.rate_limits import Use
@@ -21,8 +21,8 @@ from sandbox.usage import usage_of, use_of
 
 async def _edited_answer(sandbox: Sandbox, order: EditOrder, fault: BodyFault | None) -> Answer:
     paint_one = partial(paint_edit, inputs=order.inputs, mask=order.mask)
-    images = await paint_order(sandbox, order.image, paint_one, fault)
-    return images_answer(order.image, images, usage_of(order.image, order.input_sizes), fault)
+    usage = usage_of(order.image, order.input_sizes)
+    return await painted_answer(sandbox, order.image, paint_one, usage, fault, "image_edit")
 
 
 def _noted_edit(request: EditRequest) -> Noted:

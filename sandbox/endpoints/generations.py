@@ -6,12 +6,14 @@ from typing import Final
 
 from starlette.routing import Route
 
-from sandbox.image_answers import painted_answer
+from sandbox.image_answers import generated_answer
 from sandbox.image_rules import check_generation
 from sandbox.paid_calls import PaidEndpoint, noted
 from sandbox.request_bodies import read_json
 from sandbox.usage import use_of
 
-GENERATIONS: Final = PaidEndpoint("/v1/images/generations", read_json, noted, check_generation, use_of, painted_answer)
+GENERATIONS: Final = PaidEndpoint(
+    "/v1/images/generations", read_json, noted, check_generation, use_of, generated_answer
+)
 
 ROUTES: Final = (Route(GENERATIONS.path, GENERATIONS.serve, methods=["POST"]),)

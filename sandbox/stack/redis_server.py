@@ -65,6 +65,7 @@ def redis_service(data: Path, port: int) -> Service:
         "appendfsync": "everysec",
         "save": "",
         "maxmemory-policy": "noeviction",
+        "stream-node-max-bytes": "1024",  # each job has a stream of a few hundred bytes, and Redis allots a whole node
         "logfile": "",
     }
     flags = [part for name, value in options.items() for part in (f"--{name}", value)]

@@ -1,7 +1,8 @@
 """Clients that submit a plan's jobs over HTTP, cancel some of them, and note what they know of each.
 
-A POST is repeated only when it surely was not carried out. One that may have been is a `perhaps`: the end of the run
-shows which it was, because every prompt is unique.
+The client repeats a submit whose answer was lost, with its Idempotency-Key. One that may have been carried out when the
+client's patience ends is a `perhaps`: the end of the run shows which it was, because every prompt is unique. It is sent
+anew, with a new key, only when it surely was not carried out.
 """
 
 from __future__ import annotations

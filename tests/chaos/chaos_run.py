@@ -21,6 +21,7 @@ from evidence import Evidence, JournalCall, Record, Submission, read_journal, re
 from invariants import Violation, check
 from ledger import Ledger
 from redis import RedisError
+from retention_kit import figures_of
 from sandbox_door import SandboxDoor
 from scenario import LATENCY_SECONDS, OPENAI_FAULTS, Plan, PlannedFault
 
@@ -191,7 +192,9 @@ def _gather(stack: ChaosStack, ledger: Ledger, plan: Plan) -> Evidence:
     with Client(stack.direct_api_url) as client:
         first = all_jobs(client)
         stored = _stored(stack, [image.key for view in first for image in view.images])
-        records = {view.id: record_of(view) for view in all_jobs(client)}
+        last = all_jobs(client)
+        usage = client.usage().total
+        records = {view.id: record_of(view) for view in last}
         unlisted = _accepted_but_unlisted(client, ledger.submissions, records)
     seen = {view.id: view for view in first if view.state.terminal} | dict(ledger.seen)
     return Evidence(
@@ -205,6 +208,8 @@ def _gather(stack: ChaosStack, ledger: Ledger, plan: Plan) -> Evidence:
         unlisted=frozenset(unlisted),
         leftovers=_leftovers(stack),
         cancels=ledger.cancels,
+        usage_told=usage.model_dump_json(),
+        usage_summed=figures_of(last).model_dump_json(),
     )
 
 

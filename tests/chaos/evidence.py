@@ -128,6 +128,8 @@ class Evidence:
     unlisted: frozenset[str] = frozenset()  # jobs that can be read, and that no list shows
     leftovers: Mapping[str, int] = field(default_factory=dict[str, int])  # entries in queues after the last ending
     cancels: frozenset[str] = frozenset()  # jobs that a client asked to cancel
+    usage_told: str = ""  # the API's figures of all that was used
+    usage_summed: str = ""  # what the records of the jobs add up to
 
 
 def record_of(view: JobView) -> Record:

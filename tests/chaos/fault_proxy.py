@@ -87,9 +87,13 @@ class Link:
             connection.reset()
 
     async def _stop_listening(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        server, self._server = self._server, None
+        if server is None:
+            return
+        for listening in server.sockets:
+            asyncio.get_running_loop().remove_reader(listening.fileno())
+        await asyncio.sleep(0)  # what was accepted just now is attached to the server, and lost if that has closed
+        server.close()
 
     async def close(self) -> None:
         """End everything at once, also what still has bytes to deliver: no transport is left for the collector."""

@@ -245,6 +245,11 @@ def _money_adds_up(evidence: Evidence) -> Iterator[tuple[str, str]]:
             yield job.id, f"may have cost {extra} extra by its attempts and {job.possible_extra_usd} by its record"
 
 
+def _usage_adds_up(evidence: Evidence) -> Iterator[tuple[str, str]]:
+    if evidence.usage_told != evidence.usage_summed:
+        yield "", f"the usage figures are {evidence.usage_told}, and the records add up to {evidence.usage_summed}"
+
+
 def _tries(evidence: Evidence) -> Mapping[tuple[str, int], Try]:
     return {(job.id, attempt.number): attempt for job in evidence.records.values() for attempt in job.attempts}
 
@@ -265,4 +270,5 @@ RULES: Final[Mapping[str, Rule]] = {
     "nothing is paid twice in silence": _none_silent,
     "turns run in order on each other's images": _turns_in_order,
     "the money adds up": _money_adds_up,
+    "usage is the sum of the records": _usage_adds_up,
 }

@@ -255,6 +255,7 @@ HARMS: list[tuple[str, str, Harm]] = [
         "an extra call that does not count",
         lambda run: with_job(run, GENERATED, possible_extra_usd=0.0),
     ),
+    ("usage is the sum of the records", "a job is counted twice", lambda run: replace(run, usage_told="2 jobs")),
 ]
 
 

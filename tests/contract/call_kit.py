@@ -24,6 +24,7 @@ from sandbox.stack.ports import HOST, choose_port
 from worker.edit_order import EditOrder, LocalImage
 from worker.openai_images import OpenAIImages
 from worker.outputs import OutputStore
+from worker.previews import Preview
 
 Wire = Callable[[], AbstractAsyncContextManager[str]]
 """A server for one call; it gives its base URL."""
@@ -46,6 +47,11 @@ class Patience:
 PATIENT: Final = Patience()
 HASTY: Final = Patience(silence=0.3)
 HASTY_TO_CONNECT: Final = Patience(connect=0.3)
+
+
+def no_previews(preview: Preview) -> None:
+    """Takes the previews of calls that ask for none."""
+    raise AssertionError(f"nobody asked for {preview}")
 
 
 def claimed_job() -> Job:
@@ -88,7 +94,7 @@ class Caller:
 
         async def whole_way(openai: OpenAIImages) -> None:
             job = claimed_job()
-            painted = await openai.generate(job, folder or self._folder)
+            painted = await openai.generate(job, folder or self._folder, no_previews)
             await asyncio.to_thread(self._outputs.store, job, painted, "png")
 
         return self._failure(server, patience, whole_way)
@@ -112,7 +118,7 @@ class Caller:
             user=None,
             client_request_id="job_1-1",
         )
-        return self._failure(server, patience, lambda openai: openai.edit(order, self._folder))
+        return self._failure(server, patience, lambda openai: openai.edit(order, self._folder, no_previews))
 
     def close(self) -> None:
         """Close all connections."""

@@ -58,7 +58,6 @@ REFUSED: Final[list[tuple[dict[str, Any], str, str]]] = [
     ({"user": 5}, "invalid_type", "user"),
     ({"safety_identifier": {}}, "invalid_type", "safety_identifier"),
     ({"stream": "yes"}, "invalid_type", "stream"),
-    ({"stream": True}, "unsupported_value", "stream"),
     ({"partial_images": 4}, "integer_above_max_value", "partial_images"),
     ({"partial_images": 2}, "invalid_value", "partial_images"),
     ({"response_format": "b64_json"}, "unknown_parameter", "response_format"),

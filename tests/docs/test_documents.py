@@ -81,10 +81,17 @@ def test_every_key_is_in_the_data_model() -> None:
         keys.probe("{nonce}"),
         keys.suspect("{worker}"),
         keys.delivery("{owner}", "{fingerprint}"),
+        keys.archive_hours("{owner}"),
+        keys.archive("{owner}", 0).replace(":0", ":{hour}"),
+        keys.housekeeper,
+        keys.housekeeping,
+        keys.open_calls("{owner}", "{fingerprint}"),
         keys.api_keys,
         keys.api_key_pepper,
         keys.api_key_by("{digest}"),
         keys.idempotency("{owner}", "{digest}"),
+        *keys.for_webhook_owner("{owner}").values(),
+        *keys.for_delivery("{id}", "{owner}", "{id}", "{receiver}").values(),
     }
     general = {re.sub(r"(waiting|parked):(interactive|batch)", r"\1:{lane}", key) for key in spelled}
     for state in JobState:

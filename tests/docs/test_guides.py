@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -10,10 +11,24 @@ from PIL import Image
 from stack_kit import Stack
 
 SESSIONS = ROOT / "docs/guides/sessions.md"
+EVENTS = ROOT / "docs/guides/events.md"
+WEBHOOKS = ROOT / "docs/guides/webhooks.md"
+OPENAI_SDK = ROOT / "docs/guides/openai-sdk.md"
+PYTHON = ROOT / "docs/guides/python.md"
 
 
 def test_every_guide_is_run_here() -> None:
-    assert list((ROOT / "docs/guides").iterdir()) == [SESSIONS]
+    assert set((ROOT / "docs/guides").iterdir()) == {EVENTS, SESSIONS, OPENAI_SDK, PYTHON, WEBHOOKS}
+
+
+def test_the_guide_of_openais_sdk_runs(stack: Stack, tmp_path: Path) -> None:
+    run = run_blocks(bash_blocks(OPENAI_SDK), stack, tmp_path)
+    assert run.returncode == 0, run.stdout + run.stderr
+    for name in ("lighthouse", "stars", "preview-0", "preview-1", "fog"):
+        with Image.open(tmp_path / f"{name}.png") as image:
+            assert (image.format, image.size) == ("PNG", (1024, 1024))
+    assert "image_generation.completed fog.png" in run.stdout
+    assert "location: /v1/jobs/job_" in run.stdout.lower()
 
 
 def test_the_guide_of_sessions_runs_and_says_what_becomes_of_the_turns(stack: Stack, tmp_path: Path) -> None:
@@ -32,3 +47,43 @@ def test_the_guide_of_sessions_runs_and_says_what_becomes_of_the_turns(stack: St
     with Image.open(tmp_path / "turns.png") as sheet:
         assert sheet.width > 3 * 360
     assert len(re.findall(r"<figure>", (tmp_path / "turns.html").read_text())) == 3
+
+
+def test_the_guide_of_events_runs_and_tells_what_it_says(stack: Stack, tmp_path: Path) -> None:
+    run = run_blocks(bash_blocks(EVENTS), stack, tmp_path)
+    assert run.returncode == 0, run.stdout + run.stderr
+    told, missed = (
+        re.findall("^event: (?!progress)(.+)$", (tmp_path / name).read_text(), re.MULTILINE)
+        for name in ("events.txt", "missed.txt")
+    )
+    assert told[-2:] == ["state", "end"]
+    assert missed == told[1:]
+    printed = [line for line in run.stdout.splitlines() if not line.startswith("progress")]
+    assert "204" in printed
+    assert printed[-4:] == ["state succeeded", "end succeeded", "['succeeded', 'succeeded']", "304"]
+
+
+def test_the_guide_of_python_runs_and_saves_the_images(stack: Stack, tmp_path: Path) -> None:
+    run = run_blocks(bash_blocks(PYTHON), stack, tmp_path)
+    assert run.returncode == 0, run.stdout + run.stderr
+    saved = [*(tmp_path / "pictures").iterdir(), *(tmp_path / "foxes").iterdir()]
+    assert len(saved) == 4
+    for file in saved:
+        with Image.open(file) as image:
+            assert image.format == "PNG"
+        assert str(file.relative_to(tmp_path)) in run.stdout
+    assert run.stdout.splitlines()[-3:] == ["end succeeded", "['succeeded', 'succeeded']", "True"]
+
+
+def test_the_guide_of_webhooks_runs_and_its_receiver_hears_of_the_jobs(stack: Stack, tmp_path: Path) -> None:
+    origin = stack.environment["IMAGEQUEUE_WEBHOOK_ORIGINS"]
+    blocks = [block.replace("9000", origin.rpartition(":")[2]) for block in bash_blocks(WEBHOOKS)]
+    run = run_blocks(blocks, stack, tmp_path)
+    assert run.returncode == 0, run.stdout + run.stderr
+    job = json.loads((tmp_path / "job.json").read_text())["id"]
+    heard = (tmp_path / "events.txt").read_text().split("\n")
+    assert heard[0] == f"job.succeeded {job}"
+    assert [line.split(" ")[0] for line in heard[1:-1]] == ["job.failed"], "what is delivered again is heard once"
+    assert f"{origin}/all" in run.stdout
+    assert f"goes to {origin}/jobs again" in run.stdout
+    assert len(re.findall(r"^whsec_", run.stdout, re.MULTILINE)) == 1

@@ -27,6 +27,8 @@ def test_the_commands_of_the_readme_do_what_it_says(stack: Stack, tmp_path: Path
     with Image.open(tmp_path / "image.png") as image:
         assert image.format == "PNG"
     assert len(list((tmp_path / "edits").iterdir())) == 2
+    with Image.open(tmp_path / "sdk.png") as image:
+        assert image.format == "PNG"
     assert json.loads((tmp_path / "edit.json").read_text())["state"] == "succeeded"
     session = json.loads((tmp_path / "session.json").read_text())
     assert [turn["state"] for turn in session["turns"]] == ["succeeded", "succeeded"]

@@ -102,7 +102,7 @@ class StandInWorker:
 
     def store_image(self, job_id: str, original: bytes, preview: bytes) -> Image:
         """Put an image into S3."""
-        key, preview_key = f"jobs/{job_id}/1/0.png", f"jobs/{job_id}/1/0.preview.webp"
+        key, preview_key = f"images/{job_id}/1/0.png", f"images/{job_id}/1/0.preview.webp"
         self.objects.put_bytes(key, original, content_type="image/png", filename="lighthouse.png")
         self.objects.put_bytes(preview_key, preview, content_type="image/webp", filename="preview.webp")
         return Image(
@@ -127,8 +127,8 @@ class StandInWorker:
 
 
 def start_api(environment: Mapping[str, str], log: Path) -> RunningApi:
-    """Start the API on a free port and wait until it answers."""
-    port = choose_port()
+    """Start the API, on a free port unless the environment names one, and wait until it answers."""
+    port = int(environment.get("IMAGEQUEUE_API_PORT") or choose_port())
     names = {**environment, "IMAGEQUEUE_API_HOST": HOST, "IMAGEQUEUE_API_PORT": str(port)}
     settings = settings_of(names)
     with log.open("ab") as output:

@@ -12,6 +12,7 @@ import httpx2
 import pytest
 from api_kit import RunningApi, StandInWorker, start_api
 from cli_kit import LIMIT_SECONDS, Shell, clean_environment
+from fleet_kit import Fleet
 from keyed_kit import Person, first_person, key_settings
 from redis import Redis
 
@@ -90,6 +91,15 @@ def start_own_api(service_environment: Mapping[str, str], tmp_path: Path) -> Gen
     yield start
     for running in started:
         running.stop()
+
+
+@pytest.fixture(scope="session")
+def fleet_api(shared_fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Generator[RunningApi]:
+    """An API over the queue that has a real worker."""
+    ours = {name: value for name, value in shared_fleet.environment.items() if name.startswith(("IMAGEQUEUE_", "AWS_"))}
+    running = start_api(ours, tmp_path_factory.mktemp("fleet-api") / "api.log")
+    yield running
+    running.stop()
 
 
 @pytest.fixture

@@ -32,6 +32,11 @@ class Person:
         """Send a request, with a JSON body if there is one."""
         return self.api.http.request(method, path, json=body, headers={**self.header, **(headers or {})})
 
+    def look(self, method: str, path: str, body: object = None) -> tuple[int, str]:
+        """The status of an answer and its text, of a stream what comes first."""
+        with self.api.http.stream(method, path, json=body, headers=self.header) as answer:
+            return answer.status_code, next(answer.iter_text(), "")
+
     def get(self, path: str) -> dict[str, Any]:
         """Look at something that is there."""
         answer = self.ask("GET", path)

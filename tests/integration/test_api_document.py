@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any, cast
 
 import httpx2
 import pytest
 from api_kit import BODY, RunningApi, StandInWorker, assert_documented
 from jsonschema import Draft202012Validator
+from pydantic import BaseModel
 
 from api.app import create_app
+from api.examples import BODY_EXAMPLES
+from api.openai_wire.errors import speaks_openai
+from api.problems import PROBLEM_TYPES
 from imagequeue.service import open_queue
 from imagequeue.settings import Settings
+from imagequeue.webhook_views import job_event
 
 NOT_DOCUMENTED = {"/openapi.json", "/docs", "/swagger", "/swagger/{filename}", "/oauth2-redirect.html"}
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -72,7 +79,8 @@ def test_every_schema_is_valid_and_every_reference_resolves(document: Document) 
         Draft202012Validator.check_schema(schema)
     found = set(references(document))
     assert found
-    assert {reference.removeprefix("#/components/schemas/") for reference in found} <= set(schemas)
+    named = {f"#/components/{kind}/{name}" for kind in ("schemas", "examples") for name in document["components"][kind]}
+    assert found <= named
 
 
 def test_every_operation_is_described(document: Document) -> None:
@@ -94,7 +102,8 @@ def test_every_error_is_documented_as_a_problem(document: Document) -> None:
         errors = {status: answer for status, answer in operation["responses"].items() if status[0] in "45d"}
         assert {"400", "default"} <= set(errors), (method, path)
         for status, answer in errors.items():
-            expected = "application/json" if (path, status) == ("/readyz", "503") else "application/problem+json"
+            plain = (path, status) == ("/readyz", "503") or speaks_openai(path)
+            expected = "application/json" if plain else "application/problem+json"
             assert list(answer["content"]) == [expected], (method, path, status)
     assert "ValidationErrorModel" not in str(document)
     unprocessable = [
@@ -110,6 +119,7 @@ def test_request_bodies_are_documented_with_texts_and_examples(document: Documen
         "StartSessionRequest": ["prompt", "images"],
         "ContinueSessionRequest": ["prompt"],
         "ForkSessionRequest": None,
+        "EndpointRequest": ["url"],
     }
     for name, required in described.items():
         schema = document["components"]["schemas"][name]
@@ -147,6 +157,66 @@ def test_answers_are_as_documented(document: Document, api: RunningApi, worker: 
     assert_documented(document, "Readiness", api.http.get("/readyz").json())
     assert_documented(document, "Problem", api.http.get("/v1/jobs/job_none").json())
     assert_documented(document, "GenerateRequest", BODY)
+
+
+def test_the_committed_document_is_the_served_one(document: Document) -> None:
+    committed = json.loads((Path(__file__).parents[2] / "docs/openapi.json").read_text())
+    assert committed == document, "`make openapi` writes it anew"
+
+
+def test_every_json_body_has_examples_that_are_taken(document: Document) -> None:
+    for method, path, operation in operations(document):
+        content = operation.get("requestBody", {}).get("content", {}).get("application/json")
+        if content is None:
+            continue
+        assert content["examples"], (method, path)
+        validator = Draft202012Validator({**content["schema"], "components": document["components"]})
+        for example in content["examples"].values():
+            cast("Any", validator).validate(example["value"])
+
+
+@pytest.mark.parametrize("model", BODY_EXAMPLES, ids=lambda model: model.__name__)
+def test_examples_of_bodies_keep_the_rules_that_no_schema_says(model: type[BaseModel]) -> None:
+    for example in BODY_EXAMPLES[model].values():
+        model.model_validate(example)
+
+
+def test_every_parameter_has_an_example(document: Document) -> None:
+    for method, path, operation in operations(document):
+        for parameter in operation.get("parameters", []):
+            assert parameter["schema"]["examples"], (method, path, parameter["name"])
+
+
+def test_every_error_names_its_codes_and_shows_each(document: Document) -> None:
+    assert set(document["components"]["examples"]) == set(PROBLEM_TYPES)
+    for example in document["components"]["examples"].values():
+        assert_documented(document, "Problem", example["value"])
+    for method, path, operation in operations(document):
+        for status, answer in operation["responses"].items():
+            content = answer.get("content", {}).get("application/problem+json")
+            if content is None or status == "default":
+                continue
+            [_, named] = content["schema"]["allOf"]
+            codes = named["properties"]["code"]["enum"]
+            assert {PROBLEM_TYPES[code].status for code in codes} == {int(status)}, (method, path)
+            assert list(content["examples"]) == codes
+
+
+def test_where_a_body_names_a_webhook_the_callback_is_described(document: Document) -> None:
+    told = {path for _, path, operation in operations(document) if "callbacks" in operation}
+    assert told == {"/v1/jobs", "/v1/sessions", "/v1/sessions/{session_id}/turns"}
+    [callback] = document["paths"]["/v1/jobs"]["post"]["callbacks"].values()
+    assert callback["{$request.body#/webhook}"] == document["webhooks"]["job-event"] | {
+        "post": document["webhooks"]["job-event"]["post"] | {"deprecated": False}
+    }
+
+
+def test_what_webhooks_bring_is_documented(document: Document, api: RunningApi, worker: StandInWorker) -> None:
+    content = document["webhooks"]["job-event"]["post"]["requestBody"]["content"]["application/json"]
+    assert content["schema"] == {"$ref": "#/components/schemas/WebhookEvent"}
+    event = job_event(worker.fail(worker.claim(api.submit())))
+    assert event
+    assert_documented(document, "WebhookEvent", json.loads(event.body))
 
 
 def test_the_page_shows_the_document_without_the_internet(http: httpx2.Client) -> None:

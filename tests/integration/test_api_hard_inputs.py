@@ -136,11 +136,11 @@ QUERIES = [
     Hard("an empty cursor", 400, "invalid_request", "/v1/jobs?cursor="),
     Hard("a cursor of another make", 400, "invalid_request", "/v1/jobs?cursor=[job_"),
     Hard("no ids", 400, "invalid_request", "/v1/jobs?ids="),
-    Hard("ids of another make", 400, "invalid_request", f"/v1/jobs?ids={SOME_ID},../sessions"),
     Hard("101 ids", 400, "invalid_request", f"/v1/jobs?ids={','.join([SOME_ID] * 101)}"),
     Hard("ids and a state", 400, "invalid_request", f"/v1/jobs?ids={SOME_ID}&state=queued"),
     Hard("a parameter of broken UTF-8", 400, "invalid_request", "/v1/jobs?state=%ff%fe"),
     Hard("a parameter with NUL", 400, "invalid_request", "/v1/jobs?state=queued%00"),
+    Hard("a day in seconds", 400, "invalid_request", "/v1/usage?to=0"),
     Hard("an unknown variant", 400, "invalid_request", f"/v1/jobs/{SOME_ID}/images/0?variant=thumb"),
 ]
 PATHS = [
@@ -216,7 +216,8 @@ def test_a_connection_serves_on_after_a_body_that_nobody_read(api: RunningApi, p
 
 @pytest.mark.parametrize("body", [b"zz\r\n{}\r\n0\r\n\r\n", b"5\r\n{}"], ids=["no chunk size", "cut off"])
 def test_a_broken_chunked_body_is_refused(api: RunningApi, body: bytes) -> None:
-    head = b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    headers = b"Host: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = b"POST /v1/jobs HTTP/1.1\r\n" + headers
     with socket.create_connection((HOST, api.settings.api_port), timeout=30) as connection:
         connection.sendall(head + body)
         connection.shutdown(socket.SHUT_WR)

@@ -30,19 +30,24 @@ def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 
 PROTECTED = [(method, path) for method, path, _ in operations()]
-OF_RECORDS = [(method, path) for method, path in PROTECTED if "{" in path and not path.startswith("/v1/keys")]
-LISTS = [path for method, path in PROTECTED if method == "GET" and "{" not in path and not path.startswith("/v1/keys")]
+OPENAIS = ("/v1/images/", "/v1/models")
+OF_RECORDS = [(method, path) for method, path in PROTECTED if "{job_id}" in path or "{session_id}" in path]
+LISTS = ["/v1/jobs", "/v1/sessions"]
+OTHER_LISTS = ["/v1/events", "/v1/usage", "/v1/models", "/v1/webhooks/endpoints", "/v1/webhooks/deliveries"]
+"""What is in them is looked at where they are tested."""
 
 
 def filled(path: str, job_id: str = "job_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z", session_id: str = f"ses_{NO_KEY[4:]}") -> str:
     """A path whose parameters have values."""
-    values = {"job_id": job_id, "session_id": session_id, "key_id": NO_KEY, "index": "0"}
+    others = {"endpoint_id": "ep_1", "delivery_id": "dlv_1", "model": "none", "index": "0", "partial_index": "0"}
+    values = {"job_id": job_id, "session_id": session_id, "key_id": NO_KEY, **others}
     return re.sub(r"\{(\w+)\}", lambda name: values[name[1]], path)
 
 
 def test_the_document_has_what_these_tests_need() -> None:
     assert len(PROTECTED) >= 20
-    assert {"/v1/jobs", "/v1/sessions"} <= set(LISTS)
+    single = {path for method, path in PROTECTED if method == "GET" and "{" not in path}
+    assert single - {"/v1/keys", "/v1/keys/current", "/v1/webhooks/secret"} == {*LISTS, *OTHER_LISTS}
     assert len(OF_RECORDS) >= 8
 
 
@@ -55,6 +60,10 @@ def test_the_document_says_that_keys_are_asked_for() -> None:
 @pytest.mark.parametrize(("method", "path"), PROTECTED, ids=" ".join)
 def test_nobody_gets_in_without_a_key(keyed_api: RunningApi, method: str, path: str) -> None:
     answer = keyed_api.http.request(method, filled(path))
+    if path.startswith(OPENAIS):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_api_key")
+        assert "Authorization: Bearer" in answer.json()["error"]["message"]
+        return
     assert "Authorization: Bearer" in refused(answer, "unauthorized")["detail"]
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
 
@@ -120,11 +129,11 @@ def specialists(keyed_api: RunningApi) -> dict[str, Person]:
 @pytest.mark.parametrize(("method", "path"), PROTECTED, ids=" ".join)
 def test_every_endpoint_asks_for_its_scope_and_no_other(specialists: dict[str, Person], method: str, path: str) -> None:
     for scope, person in specialists.items():
-        answer = person.ask(method, filled(path))
+        status, text = person.look(method, filled(path))
         if needed(method, path) in (None, scope):
-            assert answer.status_code not in (401, 403), (scope, answer.text)
+            assert status not in (401, 403), (scope, text)
         else:
-            assert f"'{needed(method, path)}'" in refused(answer, "forbidden")["detail"]
+            assert (status, f"'{needed(method, path)}'" in text) == (403, True), text
 
 
 @pytest.fixture(scope="module")
@@ -151,8 +160,9 @@ def test_what_belongs_to_another_owner_does_not_exist(
     assert theirs.json()["code"] == ("session_not_found" if "session_id" in path else "job_not_found")
     made_up = theirs.text.replace(job_id, filled("{job_id}")).replace(session_id, filled("{session_id}"))
     assert made_up == nobodys.text, "not even that it exists"
-    own = one.ask(method, filled(path, job_id, session_id), body)
-    assert own.status_code != 404, own.text
+    if method != "DELETE" and "{partial_index}" not in path:  # it has none
+        status, text = one.look(method, filled(path, job_id, session_id), body)
+        assert status != 404, text
 
 
 @pytest.mark.parametrize("path", LISTS)

@@ -23,23 +23,35 @@ FILLED = {
     "{job_id}": SOME_ID,
     "{session_id}": "ses_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z",
     "{index}": "0",
+    "{partial_index}": "0",
+    "{model}": "gpt-image-2",
     "{key_id}": "key_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z",
+    "{endpoint_id}": "whe_0a1b2c3d4e5f60718293a4b5",
+    "{delivery_id}": "dlv_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z_0a1b2c3d",
     "{code}": "invalid_request",
 }
 ENDPOINTS = [
     ("POST", "/v1/jobs"),
     ("GET", "/v1/jobs"),
     ("GET", "/v1/jobs/{job_id}"),
+    ("DELETE", "/v1/jobs/{job_id}"),
     ("POST", "/v1/jobs/{job_id}/cancel"),
+    ("POST", "/v1/jobs/{job_id}/retry"),
     ("POST", "/v1/jobs/{job_id}/handed-over"),
     ("GET", "/v1/jobs/{job_id}/images/{index}"),
+    ("GET", "/v1/jobs/{job_id}/events"),
+    ("GET", "/v1/events"),
+    ("GET", "/v1/sessions/{session_id}/events"),
+    ("GET", "/v1/jobs/{job_id}/partials/{partial_index}"),
     ("POST", "/v1/sessions"),
     ("GET", "/v1/sessions"),
     ("GET", "/v1/sessions/{session_id}"),
+    ("DELETE", "/v1/sessions/{session_id}"),
     ("POST", "/v1/sessions/{session_id}/turns"),
     ("POST", "/v1/sessions/{session_id}/fork"),
     ("POST", "/v1/sessions/{session_id}/end"),
     ("POST", "/v1/uploads"),
+    ("GET", "/v1/usage"),
     ("POST", "/v1/keys"),
     ("GET", "/v1/keys"),
     ("GET", "/v1/keys/current"),
@@ -47,10 +59,24 @@ ENDPOINTS = [
     ("POST", "/v1/keys/{key_id}/limits"),
     ("POST", "/v1/keys/{key_id}/rotate"),
     ("POST", "/v1/keys/{key_id}/revoke"),
+    ("POST", "/v1/webhooks/endpoints"),
+    ("GET", "/v1/webhooks/endpoints"),
+    ("DELETE", "/v1/webhooks/endpoints/{endpoint_id}"),
+    ("GET", "/v1/webhooks/secret"),
+    ("POST", "/v1/webhooks/secret/rotate"),
+    ("GET", "/v1/webhooks/deliveries"),
+    ("POST", "/v1/webhooks/deliveries/{delivery_id}/redeliver"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
     ("GET", "/problems/{code}"),
 ]
+OPENAI_ENDPOINTS = [
+    ("POST", "/v1/images/generations"),
+    ("POST", "/v1/images/edits"),
+    ("GET", "/v1/models"),
+    ("GET", "/v1/models/{model}"),
+]
+"""Those in OpenAI's wire format, whose errors are OpenAI's too."""
 REQUEST_ID = "X-Request-Id"
 
 
@@ -80,7 +106,40 @@ def assert_problem(http: httpx2.Client, answer: httpx2.Response, status: int, co
 def test_the_table_names_every_endpoint(http: httpx2.Client) -> None:
     paths = http.get("/openapi.json").json()["paths"]
     documented = {(method.upper(), path) for path, item in paths.items() for method in item}
-    assert documented == set(ENDPOINTS)
+    assert documented == {*ENDPOINTS, *OPENAI_ENDPOINTS}
+
+
+@pytest.mark.parametrize(("method", "path"), OPENAI_ENDPOINTS, ids=" ".join)
+def test_every_endpoint_in_openais_wire_format_answers_errors_in_openais_shape(
+    http: httpx2.Client, method: str, path: str
+) -> None:
+    document = http.get("/openapi.json").json()
+    nowhere = http.request(method, f"{filled(path)}/nothing/here")
+    unknown = http.request(method, filled(path), params={"nonsense": "1"})
+    other_method = http.request("PATCH", filled(path))
+    for answer in (nowhere, unknown, other_method):
+        assert_documented(document, "ErrorResponse", answer.json())
+        assert answer.headers["Content-Type"] == "application/json"
+        assert answer.headers[REQUEST_ID]
+    told = [(answer.status_code, answer.json()["error"]["code"]) for answer in (nowhere, unknown, other_method)]
+    assert told == [(404, "unknown_url"), (400, "invalid_value"), (405, "method_not_supported")]
+    assert unknown.json()["error"]["param"] == "nonsense"
+
+
+def test_bad_bodies_in_openais_wire_format_are_told_in_openais_shape(api: RunningApi) -> None:
+    def told(content: bytes, kind: str = "application/json") -> tuple[int, str, str]:
+        answer = api.http.post("/v1/images/edits", content=content, headers={"Content-Type": kind})
+        error = answer.json()["error"]
+        return answer.status_code, error["type"], error["code"]
+
+    invalid = "invalid_request_error"
+    assert told(b"{") == (400, invalid, "malformed_json")
+    assert told(b"[]") == (400, invalid, "invalid_value")
+    assert told(b"{}") == (400, invalid, "missing_required_parameter")
+    assert told(b"a=b", "application/x-www-form-urlencoded") == (415, invalid, "unsupported_media_type")
+    assert told(b"--x", "multipart/form-data; boundary=x") == (400, invalid, "bad_request")
+    too_long = b" " * (api.settings.max_edit_body_bytes + 1)
+    assert told(too_long) == (413, invalid, "body_too_large")
 
 
 @pytest.mark.parametrize(("method", "path"), ENDPOINTS, ids=" ".join)

@@ -68,7 +68,7 @@ def test_generate_passes_every_option_on(iq: Shell) -> None:
     job = json.loads(run.out)
     asked = {"size": "1024x1024", "quality": "low", "n": 2, "output_format": "jpeg", "output_compression": 80}
     asked |= {"background": "opaque", "moderation": "low", "filename_prefix": "Fuchse-im-Schnee", "user": "u-1"}
-    asked |= {"on_unknown_outcome": "fail"}
+    asked |= {"on_unknown_outcome": "fail", "partial_images": 0}
     assert job["request"] == asked | {"type": "generate", "prompt": "two foxes"}
     assert len(job["files"]) == 2
     for file, image in zip(job["files"], job["images"], strict=True):
@@ -175,6 +175,45 @@ def test_what_cannot_be_done_to_a_job_is_said_and_exits_with_1(iq: Shell) -> Non
         assert (run.code, missing in run.err, run.out) == (1, True, "")
     finished = iq("generate", "done soon", "--quality", "low").job_id
     assert iq("jobs", "cancel", finished).code == 1
+
+
+def test_a_job_that_failed_is_tried_again_as_a_new_one_and_one_that_succeeded_is_not(iq: Shell) -> None:
+    failed = iq("generate", "FORBIDDEN again", "--quality", "low").job_id
+    again = iq("jobs", "retry", failed)
+    assert (again.code, again.job_id != failed) == (0, True)
+    assert f"imagequeue jobs wait {again.job_id}" in again.err
+    assert iq("jobs", "wait", again.job_id).code == 1, "the same request is refused again"
+    succeeded = iq("generate", "fine at once", "--quality", "low").job_id
+    refused = iq("jobs", "retry", succeeded)
+    assert (refused.code, f"{succeeded} has succeeded" in refused.err) == (1, True)
+
+
+def test_jobs_are_deleted_but_for_those_that_cannot_be_and_stay_in_the_usage(iq: Shell) -> None:
+    missing = "job_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z"
+    finished = [iq("generate", f"short-lived {number}", "--quality", "low").job_id for number in range(2)]
+    usage = iq("usage", "--json").out
+    run = iq("jobs", "delete", finished[0], missing, finished[1])
+    assert (run.code, run.out.split()) == (1, finished)
+    assert missing in run.err
+    assert iq("jobs", "show", finished[0]).code == 1
+    assert iq("usage", "--json").out == usage
+    row = iq("usage").out.split("\t")
+    told = json.loads(usage)["total"]
+    assert (row[1], row[4]) == (str(told["jobs"]["succeeded"]), str(told["images"]))
+    assert "No job ended" in iq("usage", "--from", "2001-01-01", "--to", "2001-01-02").err
+    assert iq("usage", "--from", "2001-01-02", "--to", "2001-01-01").code == 2
+
+
+def test_a_session_is_deleted_once_it_is_over(iq: Shell) -> None:
+    job_id = iq("generate", "a pier", "--quality", "low").job_id
+    session_id = iq("session", "start", "at night", f"job:{job_id}/0", "--no-wait").out.strip()
+    refused = iq("session", "delete", session_id)
+    assert (refused.code, "/end" in refused.err) == (1, True)
+    turn = json.loads(iq("session", "show", session_id, "--json").out)["turns"][0]["id"]
+    iq("jobs", "wait", turn)
+    iq("session", "end", session_id)
+    assert iq("session", "delete", session_id).out == f"{session_id}\n"
+    assert iq("session", "show", session_id).code == 1
 
 
 def test_a_terminal_gets_a_live_line_and_a_table(iq: Shell) -> None:

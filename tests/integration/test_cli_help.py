@@ -32,6 +32,10 @@ def alone(tmp_path: Path) -> Shell:
         ["session", "start", "x", "image.png"],
         ["session", "continue", "ses_1", "x"],
         ["session", "list"],
+        ["session", "delete", "ses_1"],
+        ["jobs", "delete", "job_1"],
+        ["usage"],
+        ["webhooks", "list"],
     ],
 )
 def test_without_an_api_commands_exit_with_3_and_say_how_to_start_one(alone: Shell, arguments: list[str]) -> None:
@@ -59,13 +63,29 @@ def test_a_bad_setting_stops_a_process_with_one_line(
     assert len(run.err.splitlines()) == 1
 
 
-SESSION_COMMANDS = tuple(f"session {name}" for name in ("start", "continue", "list", "show", "fork", "end"))
-JOB_COMMANDS = ("jobs", "jobs list", "jobs show", "jobs wait", "jobs cancel")
+SESSION_COMMANDS = tuple(f"session {name}" for name in ("start", "continue", "list", "show", "fork", "end", "delete"))
+JOB_COMMANDS = ("jobs", "jobs list", "jobs show", "jobs wait", "jobs cancel", "jobs retry", "jobs delete")
 PROCESSES = ("up", "down", "api", "worker", "mcp", "mcp config", "sandbox", "flower")
+WEBHOOK_COMMANDS = tuple(
+    f"webhooks {name}" for name in ("list", "add", "remove", "deliveries", "redeliver", "secret", "rotate-secret")
+)
 
 
 @pytest.mark.parametrize(
-    "command", ["", "generate", "edit", "session", "doctor", *SESSION_COMMANDS, *JOB_COMMANDS, *PROCESSES]
+    "command",
+    [
+        "",
+        "generate",
+        "edit",
+        "session",
+        "webhooks",
+        "usage",
+        "doctor",
+        *SESSION_COMMANDS,
+        *JOB_COMMANDS,
+        *WEBHOOK_COMMANDS,
+        *PROCESSES,
+    ],
 )
 def test_the_help_of_each_command_teaches_with_an_example(command: str) -> None:
     run = CliRunner().invoke(app, [*command.split(), "--help"], prog_name="imagequeue", env={"COLUMNS": "100"})
@@ -84,7 +104,7 @@ def test_the_version_is_the_installed_one(alone: Shell) -> None:
     assert re.fullmatch(r"imagequeue \d+\.\d+\.\d+\n", alone("--version").out)
 
 
-@pytest.mark.parametrize("named", ["generate", "edit", "session show", "mcp config"])
+@pytest.mark.parametrize("named", ["generate", "edit", "session show", "mcp config", "webhooks add"])
 def test_help_imports_nothing_heavy(alone: Shell, named: str) -> None:
     command = [sys.executable, "-X", "importtime", str(SCRIPT), *named.split(), "--help"]
     run = subprocess.run(command, cwd=alone.folder, env=alone.environment, capture_output=True, text=True, check=True)

@@ -91,7 +91,7 @@ def test_an_edit_passes_every_option_on_and_uploads_a_file_once(iq: Shell, pictu
     sha256 = hashlib.sha256(picture.read_bytes()).hexdigest()
     asked = {"size": "1536x1024", "quality": "low", "n": 2, "output_format": "webp", "output_compression": 80}
     asked |= {"background": "opaque", "filename_prefix": "boat", "user": "u-1", "mask": None}
-    asked |= {"on_unknown_outcome": "fail"}
+    asked |= {"on_unknown_outcome": "fail", "partial_images": 0}
     assert job["request"] == asked | {"type": "edit", "prompt": "boats", "images": [f"upload:{sha256}"] * 2}
     assert [image["sha256"] for image in job["inputs"]] == [sha256, sha256]
     assert len(job["files"]) == 2

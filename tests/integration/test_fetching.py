@@ -17,8 +17,9 @@ from web_kit import WebServer, answer, dripping, raw, redirect, running_web
 
 from imagequeue.errors import InvalidInput
 from imagequeue.fetch_rules import IPAddress
-from imagequeue.fetching import Fetcher, Resolve, resolve
+from imagequeue.fetching import Fetcher
 from imagequeue.input_images import MAX_INPUT_BYTES
+from imagequeue.judged_connections import Resolve, resolve
 from imagequeue.settings import Settings
 
 PICTURE = kit.png()

@@ -21,6 +21,7 @@ def bash_blocks(document: Path) -> list[str]:
 
 def run_blocks(blocks: Sequence[str], stack: Stack, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run the blocks in `folder` against the stack; the first command that fails ends them."""
+    blocks = ["trap 'kill $(jobs -p) 2> /dev/null || true' EXIT", *blocks]  # whatever fails, nothing stays
     script = "\n".join(blocks).replace("http://127.0.0.1:8080", stack.api_url)
     return subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],

@@ -51,6 +51,11 @@ class SandboxProcess:
         spec = {"fault": fault, "times": times, "match": {"prompt_contains": prompt}}
         httpx2.post(f"{self.url}/sandbox/faults", json=spec).raise_for_status()
 
+    def calm(self) -> None:
+        """Answer at once, and forget the faults that a test before has left."""
+        self.set_latency(0)
+        httpx2.delete(f"{self.url}/sandbox/faults").raise_for_status()
+
     def set_latency(self, seconds: float) -> None:
         """How long each answer takes."""
         self._set(latency_seconds=seconds)

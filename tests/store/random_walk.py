@@ -14,8 +14,11 @@ from imagequeue.errors import JobFinished, SessionClosed, SessionFull
 from imagequeue.jobs import LANES, AttemptOutcome, Claim, Job
 from imagequeue.sessions import NewSession, Session, SessionState, SessionSubmit
 from imagequeue.store.attempts import job_id_of, lease_of
+from imagequeue.store.webhooks import WebhookStore
+from imagequeue.webhooks import EVENT_TYPES
 
 OWNERS = (OWNER, "owner-2")
+WEBHOOK = "https://example.com/hook"
 KEYS = {OWNER: None, "owner-2": "key_walk"}
 """The API key that pays for an owner's jobs."""
 HOLDERS = ("holder-1", "holder-2", "holder-3")
@@ -35,6 +38,7 @@ class Walk:
         self.sessions: dict[str, str] = {}  # and the image that each was forked from, '' for those that start afresh
         self.claims: list[Claim] = []  # all that were ever given, so that stale holders act too
         self.log: list[str] = []
+        WebhookStore(bench.client, bench.keys).put_endpoint(OWNERS[1], WEBHOOK, EVENT_TYPES)
 
     def step(self) -> None:
         """Do one thing and note it with its answer."""
@@ -70,6 +74,7 @@ class Walk:
             key_id=KEYS[owner],
             lane=self._random.choice(LANES),
             on_unknown_outcome=self._random.choice(("retry", "retry", "fail")),
+            webhook=WEBHOOK if len(self.jobs) % 2 else None,
         )
         self.jobs.append(self._bench.store.submit(new))
         return new.id

@@ -151,6 +151,10 @@ class Bench:
             return self.client.hgetall(key)
         if kind == "zset":
             return self.members(key)
+        if kind == "list":
+            return self.client.lrange(key, 0, -1)
+        if kind == "set":
+            return sorted(self.client.smembers(key))
         if kind == "stream":
             return self.client.xrange(key, "-", "+")
         return self.client.get(key)

@@ -176,9 +176,7 @@ def test_the_same_request_with_the_same_key_is_one_job_and_counts_once(bench: Be
     job = purse.submit(idempotency=once())
     before = bench.contents()
     assert [purse.submit(idempotency=once()).id for _ in range(3)] == [job.id] * 3
-    found = bench.store.idempotent(job.owner, once())
-    assert found
-    assert found.id == job.id
+    assert bench.store.idempotent(job.owner, once()) == job.id
     assert bench.contents() == before
     with pytest.raises(IdempotencyKeyReused, match="another request within the last 24 hours"):
         bench.store.idempotent(job.owner, once(request="other"))

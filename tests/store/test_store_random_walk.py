@@ -86,6 +86,9 @@ def check_sets(bench: Bench, hashes: dict[str, Hash]) -> None:
         waiting = bench.members(keys.waiting(lane))
         assert {name: place for name, place in waiting.items() if name not in halted} == places
         assert all(left_by_a_closed_session(bench, hashes[name]) for name in set(waiting) & halted)
+    ended = {name: job for name, job in hashes.items() if JobState(job["state"]).terminal}
+    to_tell = {name for name, job in ended.items() if "webhook" in job or job["owner"] == OWNERS[1]}
+    assert set(bench.members(keys.webhook_announced)) == to_tell, "whoever wants to know of an end is to be told"
     for owner in OWNERS:
         own = {name for name, job in hashes.items() if job["owner"] == owner}
         assert set(bench.members(keys.index(owner, None))) == own

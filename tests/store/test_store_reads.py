@@ -29,7 +29,7 @@ def positions(bench: Bench, *jobs: Job) -> list[int | None]:
     """Where the jobs stand now: each asked for alone, and all at once, is the same."""
     alone = [bench.store.position(bench.store.get(job.id)) for job in jobs]
     together = bench.store.positions([bench.store.get(job.id) for job in jobs])
-    assert [together[job.id] for job in jobs] == alone
+    assert together == alone
     return alone
 
 

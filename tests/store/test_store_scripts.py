@@ -20,7 +20,19 @@ KEYS = Keys("p:")
 SUPPLIED = {
     *KEYS.for_job("job", "owner", "batch", "session", "key"),
     *KEYS.for_fleet(),
-    *("index_final", "suspect", "delivery", "idempotency", "by_digest", "by_old_digest", "by_older_digest"),
+    *KEYS.for_webhook_owner("owner"),
+    *KEYS.for_delivery("dlv_1", "owner", "job_1", "https://example.com:443"),
+    *KEYS.for_archive("owner", 1),
+    *(
+        "index_final",
+        "suspect",
+        "delivery",
+        "idempotency",
+        "by_digest",
+        "by_old_digest",
+        "by_older_digest",
+        "open_calls",
+    ),
 }
 
 HEADER = re.compile(
@@ -40,10 +52,13 @@ SESSION_HELPERS = {
     "leave_session": ["session", "turns", "halted", "waiting", "outbox"],
 }
 HELPERS = {
-    "record_event": ["events", "changes"],
+    "record_event": ["job", "events", "changes"],
     "move_index": ["from", "to"],
     "patch_attempt": ["job"],
     "clear_suspect": ["suspect"],
+    "note_end": ["job", "finished", "usage"],
+    "announce": ["webhook_endpoints", "webhook_announced"],
+    "note_receiver": ["webhook_due", "webhook_receivers", "webhook_failing"],
     "limiter_state": ["limiter"],
     "limiter_take": ["limiter"],
     "reserve": ["reserved", "spending"],

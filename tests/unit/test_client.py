@@ -9,30 +9,17 @@ from pathlib import Path
 
 import pytest
 from client_kit import JOB_ID, PAINTING, Answer, ScriptedServer, job, refused, told
+from portal_kit import Connect
 
 from imagequeue.client import ApiProblem, ApiUnreachable, Client, DamagedDownload
 from imagequeue.errors import Misconfigured, Violation
 from imagequeue.jobs import JobState
 from imagequeue.requests import GenerateRequest
-from imagequeue.views import JobPage
+from imagequeue.views import JobPage, JobView
 
 QUEUED, RUNNING, DONE = job(JobState.QUEUED), job(JobState.RUNNING), job(JobState.SUCCEEDED)
 UNAVAILABLE = refused(503, "store_unavailable")
 NO_ANSWER = Answer(200, cut_after=-1)
-
-
-@pytest.fixture
-def server() -> Generator[ScriptedServer]:
-    """The API."""
-    with ScriptedServer().serving() as serving:
-        yield serving
-
-
-@pytest.fixture
-def client(server: ScriptedServer) -> Generator[Client]:
-    """Its client."""
-    with Client(server.url, "iq_secret", patience_seconds=10) as connected:
-        yield connected
 
 
 def test_submitting_sends_what_was_set_and_returns_the_job(server: ScriptedServer, client: Client) -> None:
@@ -63,23 +50,45 @@ def test_broken_rules_come_back_as_violations(server: ScriptedServer, client: Cl
     assert ApiProblem.code == "internal_error", "one error's code must not become another's"
 
 
-@pytest.mark.parametrize("answer", [NO_ANSWER, UNAVAILABLE], ids=["no answer", "503"])
-def test_a_submit_that_may_have_been_received_is_not_repeated(
-    server: ScriptedServer, client: Client, answer: Answer
-) -> None:
-    server.will_answer(answer)
-    with pytest.raises((ApiUnreachable, ApiProblem)) as caught:
+def test_a_submit_whose_answer_was_lost_is_sent_again_with_the_same_key(server: ScriptedServer, client: Client) -> None:
+    server.will_answer(NO_ANSWER, UNAVAILABLE, told(QUEUED, 202))
+    assert client.submit({"prompt": "x"}) == QUEUED
+    assert len(server.asked) == 3
+    assert len({(asked.headers["Idempotency-Key"], asked.body) for asked in server.asked}) == 1
+    client.submit({"prompt": "x"})
+    assert server.asked[3].headers["Idempotency-Key"] != server.asked[0].headers["Idempotency-Key"]
+
+
+def test_a_key_of_ones_own_makes_a_submit_repeatable_by_a_later_call(server: ScriptedServer, client: Client) -> None:
+    server.will_answer(told(QUEUED, 202))
+    client.submit({"prompt": "x"}, idempotency_key="order-7")
+    client.start_session({"prompt": "x"}, idempotency_key="order-8")
+    client.add_turn("ses_1", {"prompt": "x"}, idempotency_key="order-9")
+    assert [asked.headers["Idempotency-Key"] for asked in server.asked] == ["order-7", "order-8", "order-9"]
+
+
+@pytest.mark.parametrize("code", ["too_many_jobs_in_flight", "too_many_jobs_per_minute"])
+def test_a_limit_of_the_key_is_told_at_once(server: ScriptedServer, client: Client, code: str) -> None:
+    server.will_answer(refused(429, code))
+    with pytest.raises(ApiProblem) as caught:
         client.submit({"prompt": "x"})
-    assert len(server.asked) == 1
-    if isinstance(caught.value, ApiUnreachable):
-        assert caught.value.maybe_received
+    assert (caught.value.code, caught.value.retryable, len(server.asked)) == (code, True, 1)
 
 
-def test_where_nothing_listens_the_error_says_what_to_do() -> None:
+def test_a_submit_that_may_have_been_received_is_told_of_when_patience_ends(connect: Connect) -> None:
+    with ScriptedServer().serving() as server, connect(server.url, patience_seconds=0.5) as client:
+        server.will_answer(NO_ANSWER)
+        with pytest.raises(ApiUnreachable) as caught:
+            client.submit({"prompt": "x"})
+    assert caught.value.maybe_received
+    assert len(server.asked) == 2
+
+
+def test_where_nothing_listens_the_error_says_what_to_do(connect: Connect) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody else can, and connections are refused
         with (
-            Client(f"http://127.0.0.1:{taken.getsockname()[1]}") as client,
+            connect(f"http://127.0.0.1:{taken.getsockname()[1]}") as client,
             pytest.raises(ApiUnreachable, match=r"`imagequeue up`.*IMAGEQUEUE_API_URL") as caught,
         ):
             client.submit({"prompt": "x"})
@@ -102,9 +111,11 @@ def test_waiting_without_an_audience_asks_for_the_longest_wait(server: ScriptedS
     assert server.asked[0].path == f"/v1/jobs/{JOB_ID}?wait=90"
 
 
-def test_waiting_gives_up_when_the_api_is_away_for_longer_than_its_patience(server: ScriptedServer) -> None:
+def test_waiting_gives_up_when_the_api_is_away_for_longer_than_its_patience(
+    server: ScriptedServer, connect: Connect
+) -> None:
     server.will_answer(UNAVAILABLE)
-    with Client(server.url, patience_seconds=0.5) as client, pytest.raises(ApiProblem) as caught:
+    with connect(server.url, patience_seconds=0.5) as client, pytest.raises(ApiProblem) as caught:
         client.wait(JOB_ID)
     assert caught.value.code == "store_unavailable"
     assert len(server.asked) == 2, "once, and once again within half a second"
@@ -113,6 +124,23 @@ def test_waiting_gives_up_when_the_api_is_away_for_longer_than_its_patience(serv
 def test_a_job_that_has_not_ended_in_time_is_returned_as_it_is(server: ScriptedServer, client: Client) -> None:
     server.will_answer(told(RUNNING))
     assert client.wait(JOB_ID, timeout_seconds=0.3) == RUNNING
+
+
+def page_of(*jobs: JobView, missing: tuple[str, ...] | None = None) -> Answer:
+    """A page of jobs."""
+    return Answer(200, JobPage(jobs=jobs, next_cursor=None, missing=missing).model_dump_json().encode())
+
+
+def test_many_jobs_are_waited_for_together_until_all_or_one_have_ended(server: ScriptedServer, client: Client) -> None:
+    server.will_answer(page_of(RUNNING, DONE), NO_ANSWER, page_of(DONE, DONE, missing=("job_none",)))
+    page = client.wait_for([JOB_ID, "job_2", "job_none"])
+    assert (page.jobs, page.missing) == ((DONE, DONE), ("job_none",))
+    asked = f"/v1/jobs?ids={JOB_ID}%2Cjob_2%2Cjob_none&wait=90"
+    assert [one.path for one in server.asked] == [asked] * 3
+    server.will_answer(page_of(RUNNING, DONE))
+    assert client.wait_for([JOB_ID, "job_2"], any_of=True).jobs == (RUNNING, DONE)
+    assert server.asked[-1].path.endswith("&wait=90&any=true")
+    assert client.wait_for([JOB_ID, "job_2"], timeout_seconds=0).jobs == (RUNNING, DONE)
 
 
 def test_a_refusal_while_waiting_is_final(server: ScriptedServer, client: Client) -> None:
@@ -156,6 +184,12 @@ def test_lists_and_cancels(server: ScriptedServer, client: Client) -> None:
     assert (server.asked[1].method, server.asked[1].path) == ("POST", f"/v1/jobs/{JOB_ID}/cancel")
 
 
+def test_a_job_is_tried_again_by_one_request_and_the_new_one_is_given(server: ScriptedServer, client: Client) -> None:
+    server.will_answer(told(QUEUED))
+    assert client.retry(JOB_ID) == QUEUED
+    assert [(asked.method, asked.path) for asked in server.asked] == [("POST", f"/v1/jobs/{JOB_ID}/retry")]
+
+
 @pytest.mark.parametrize(("status", "code"), [("ready", 200), ("paused", 200), ("unready", 503)])
 def test_an_installation_in_any_state_is_an_answer_and_no_error(
     server: ScriptedServer, client: Client, status: str, code: int
@@ -167,36 +201,38 @@ def test_an_installation_in_any_state_is_an_answer_and_no_error(
 
 
 @pytest.mark.parametrize("address", ["", "127.0.0.1:8080", "ftp://host", "http://", "http://x:port"])
-def test_an_address_that_is_no_http_url_is_refused_at_once(address: str) -> None:
-    with pytest.raises(Misconfigured, match="address"):
-        Client(address)
+def test_an_address_that_is_no_http_url_is_refused_at_once(address: str, connect: Connect) -> None:
+    with pytest.raises(Misconfigured, match="address"), connect(address):
+        pass
 
 
 def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
-    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    server: ScriptedServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
     server.will_answer(told(QUEUED))
-    with Client(server.url) as client:
+    with connect(server.url) as client:
         assert client.get(JOB_ID) == QUEUED
 
 
 @pytest.mark.parametrize("answer", [NO_ANSWER, Answer(200, b"<html>")])
-def test_a_password_in_the_address_is_sent_and_never_shown(server: ScriptedServer, answer: Answer) -> None:
+def test_a_password_in_the_address_is_sent_and_never_shown(
+    server: ScriptedServer, connect: Connect, answer: Answer
+) -> None:
     server.will_answer(answer)
     address = server.url.replace("http://", "http://me:pass-word@")
-    with Client(address) as client, pytest.raises((ApiUnreachable, ApiProblem)) as caught:
+    with connect(address) as client, pytest.raises((ApiUnreachable, ApiProblem)) as caught:
         client.get(JOB_ID)
     assert server.asked[0].headers["Authorization"].startswith("Basic ")
     assert "pass-word" not in str(caught.value)
     assert server.url in str(caught.value)
 
 
-def test_a_path_in_the_address_is_kept(server: ScriptedServer) -> None:
+def test_a_path_in_the_address_is_kept(server: ScriptedServer, connect: Connect) -> None:
     server.will_answer(told(QUEUED))
-    with Client(f"{server.url}/images/") as client:
+    with connect(f"{server.url}/images/") as client:
         client.get(JOB_ID)
     assert server.asked[0].path == f"/images/v1/jobs/{JOB_ID}"
 

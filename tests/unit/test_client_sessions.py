@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 from client_kit import JOB_ID, PAINTING, Answer, ScriptedServer, image, job, refused, told
+from retention_kit import figures_of
 
 from imagequeue.client import ApiProblem, ApiUnreachable, Client
 from imagequeue.jobs import JobState
 from imagequeue.requests import ContinueSessionRequest, EditRequest, StartSessionRequest
 from imagequeue.session_views import SessionPage, SessionSummary, SessionView
 from imagequeue.sessions import SessionState
+from imagequeue.usage_reports import UsageReport
 
 SESSION_ID = "ses_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z"
 UPLOAD = f"upload:{'0' * 64}"
@@ -44,20 +45,6 @@ def summary() -> SessionSummary:
 
 SESSION = SessionView(**summary().model_dump(), turns=(job(JobState.SUCCEEDED),), image=image())
 SESSION_TOLD = Answer(200, SESSION.model_dump_json().encode())
-
-
-@pytest.fixture
-def server() -> Generator[ScriptedServer]:
-    """The API."""
-    with ScriptedServer().serving() as serving:
-        yield serving
-
-
-@pytest.fixture
-def client(server: ScriptedServer) -> Generator[Client]:
-    """Its client."""
-    with Client(server.url, "iq_secret", patience_seconds=10) as connected:
-        yield connected
 
 
 def sent(server: ScriptedServer) -> list[tuple[str, str, object]]:
@@ -117,19 +104,33 @@ def test_sessions_are_started_and_go_on_with_what_was_set(server: ScriptedServer
     ]
 
 
-@pytest.mark.parametrize("answer", [NO_ANSWER, refused(503, "store_unavailable"), refused(429, "session_full")])
-def test_a_turn_that_may_have_been_taken_is_not_sent_again(
-    server: ScriptedServer, client: Client, answer: Answer
-) -> None:
-    server.will_answer(answer)
+def test_a_turn_whose_answer_was_lost_is_sent_again_with_the_same_key(server: ScriptedServer, client: Client) -> None:
     for send in (
         lambda: client.add_turn(SESSION_ID, {"prompt": "fog"}),
         lambda: client.start_session({"prompt": "fog", "images": [UPLOAD]}),
-        lambda: client.fork_session(SESSION_ID),
     ):
-        with pytest.raises((ApiUnreachable, ApiProblem)):
-            send()
-    assert len(server.asked) == 3
+        server.asked.clear()
+        server.will_answer(NO_ANSWER, told(job(), 202))
+        assert send() == job()
+        first, again = ((asked.headers["Idempotency-Key"], asked.path, asked.body) for asked in server.asked)
+        assert first == again
+
+
+@pytest.mark.parametrize("answer", [NO_ANSWER, refused(503, "store_unavailable")])
+def test_a_fork_that_may_have_been_made_is_not_made_again(
+    server: ScriptedServer, client: Client, answer: Answer
+) -> None:
+    server.will_answer(answer)
+    with pytest.raises((ApiUnreachable, ApiProblem)):
+        client.fork_session(SESSION_ID)
+    assert len(server.asked) == 1
+
+
+def test_a_full_session_is_told_of_at_once(server: ScriptedServer, client: Client) -> None:
+    server.will_answer(refused(429, "session_full"))
+    with pytest.raises(ApiProblem) as caught:
+        client.add_turn(SESSION_ID, {"prompt": "fog"})
+    assert (caught.value.code, len(server.asked)) == ("session_full", 1)
 
 
 def test_sessions_are_read_listed_forked_and_ended(server: ScriptedServer, client: Client) -> None:
@@ -176,3 +177,26 @@ def test_a_preview_is_fetched_from_storage_without_the_key(server: ScriptedServe
         with pytest.raises(ApiProblem, match="403") as caught:
             client.preview(JOB_ID, image())
     assert caught.value.code == "image_not_served"
+
+
+def test_jobs_and_sessions_are_deleted_by_their_ids(server: ScriptedServer, client: Client) -> None:
+    server.will_answer(Answer(204))
+    client.delete(JOB_ID)
+    client.delete_session(SESSION_ID)
+    assert sent(server) == [("DELETE", f"/v1/jobs/{JOB_ID}", None), ("DELETE", f"/v1/sessions/{SESSION_ID}", None)]
+    server.will_answer(refused(409, "image_in_use"))
+    with pytest.raises(ApiProblem) as caught:
+        client.delete(JOB_ID)
+    assert caught.value.code == "image_in_use"
+
+
+def test_usage_is_asked_for_by_days(server: ScriptedServer, client: Client) -> None:
+    figures = figures_of([job(JobState.SUCCEEDED)])
+    report = UsageReport(first_day=date(2026, 8, 1), last_day=date(2026, 8, 2), group="model", rows=(), total=figures)
+    server.will_answer(Answer(200, report.model_dump_json().encode()))
+    assert client.usage(date(2026, 8, 1), date(2026, 8, 2), "model") == report
+    client.usage()
+    assert [path for _, path, _ in sent(server)] == [
+        "/v1/usage?from=2026-08-01&to=2026-08-02&group=model",
+        "/v1/usage?group=day",
+    ]

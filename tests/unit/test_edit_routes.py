@@ -19,6 +19,7 @@ from imagequeue.store.keys import Keys
 from worker.edit_order import EditOrder
 from worker.edit_routes import MEMORY_MS, EditRoutes, Route, refuses_the_model
 from worker.loop import LoopThread
+from worker.previews import OnPreview, Preview
 from worker.spool import Painted
 
 FOLDER: Final = Path("unused")
@@ -49,6 +50,10 @@ def refused(
     return error
 
 
+def no_previews(preview: Preview) -> None:
+    """Takes previews of routes that give none."""
+
+
 class Trip:
     """Edits whose routes are only noted; `direct_error` is what the direct one ends in."""
 
@@ -58,7 +63,7 @@ class Trip:
         self.redis: Any = FakeRedis(decode_responses=True)
         self.fleet = FleetStore(self.redis, Keys("iq:"))
 
-    async def direct(self, order: EditOrder, folder: Path) -> Painted:
+    async def direct(self, order: EditOrder, folder: Path, on_preview: OnPreview) -> Painted:
         """The direct route."""
         self.log.append("direct sent")
         if self.direct_error:
@@ -77,7 +82,7 @@ class Trip:
     def edit(self) -> str:
         """The route that gave the image."""
         routes = EditRoutes(self.direct, self.responses, self.fleet)
-        return asyncio.run(routes.edit(ORDER, FOLDER, self.start_call)).notes[0]
+        return asyncio.run(routes.edit(ORDER, FOLDER, self.start_call, no_previews)).notes[0]
 
     def _painted(self, route: str) -> Painted:
         return Painted(files=(), usage=None, applied=Applied(), request_id=None, notes=(route,))
@@ -138,7 +143,7 @@ def test_a_call_that_may_not_start_is_not_sent(stopped: Route) -> None:
     trip = Trip()
     trip.direct_error = refused()
     with pytest.raises(Stop):
-        asyncio.run(EditRoutes(trip.direct, trip.responses, trip.fleet).edit(ORDER, FOLDER, start_call))
+        asyncio.run(EditRoutes(trip.direct, trip.responses, trip.fleet).edit(ORDER, FOLDER, start_call, no_previews))
     assert f"{stopped} sent" not in trip.log
 
 
@@ -148,7 +153,9 @@ def test_a_cancel_that_is_noticed_at_the_start_of_a_call_cancels_the_edit() -> N
 
     trip, loop = Trip(), LoopThread()
     try:
-        edit = loop.submit(EditRoutes(trip.direct, trip.responses, trip.fleet).edit(ORDER, FOLDER, start_call))
+        edit = loop.submit(
+            EditRoutes(trip.direct, trip.responses, trip.fleet).edit(ORDER, FOLDER, start_call, no_previews)
+        )
         with pytest.raises(CancelledError):
             edit.result(timeout=10)
     finally:

@@ -54,7 +54,7 @@ async def heads_of_a_call(monkeypatch: pytest.MonkeyPatch, folder: Path, *, via:
         openai = OpenAIImages(Settings())
         try:
             with pytest.raises(ProviderBusy):
-                await openai.generate(claimed(), folder)
+                await openai.generate(claimed(), folder, lambda preview: None)
         finally:
             await openai.close()
     return heads[0]

@@ -103,6 +103,17 @@ def test_a_job_is_priced_by_its_own_request() -> None:
 
     assert priced(size="1536x1024", quality="high") == round(0.16464 + 3 * 5 / 1_000_000, 6)
     assert priced(n=4) > 3 * priced()
+    assert priced(partial_images=3) == pytest.approx(priced() + 3 * 100 * 30 / 1_000_000)
+
+
+def test_previews_count_for_the_limits_and_do_not_make_another_request() -> None:
+    def new_job(**fields: object) -> NewJob:
+        request = GenerateRequest.model_validate({"prompt": "a lighthouse", **fields})
+        return NewJob(request=request, owner="o", lane="batch", model="gpt-image-2", on_unknown_outcome="retry")
+
+    plain, streamed = new_job(), new_job(partial_images=2)
+    assert streamed.load.tokens == plain.load.tokens + 200
+    assert streamed.fingerprint == plain.fingerprint
 
 
 @pytest.mark.parametrize("outcome", AttemptOutcome)

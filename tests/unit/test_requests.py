@@ -96,6 +96,10 @@ REFUSED_FIELDS: list[tuple[str, object, str, str]] = [
     ("filename_prefix", ["a"], "['a']", "valid string"),
     ("user", "", "an empty text", "at least 1 character"),
     ("user", "u" * 257, "(257 characters)", "at most 256 characters"),
+    ("partial_images", 4, "4", "less than or equal to 3"),
+    ("partial_images", -1, "-1", "greater than or equal to 0"),
+    ("partial_images", True, "True", "valid integer"),
+    ("partial_images", None, "None", "valid integer"),
     ("type", "video", "video", "must be one of generate, edit"),
 ]
 
@@ -133,7 +137,7 @@ def refusal(**fields: object) -> Violation:
 def assert_example_passes(violation: Violation) -> None:
     """Submit the example that a refusal gives."""
     example: object = violation.example
-    if violation.field in ("n", "output_compression"):
+    if violation.field in ("n", "output_compression", "partial_images"):
         example = int(violation.example)
     parse_request({"prompt": PROMPT, violation.field: example})
 
@@ -281,11 +285,21 @@ def test_every_field_has_a_description_and_an_example_that_passes(field: str) ->
     parse_request({"prompt": PROMPT, field: example})
 
 
+@pytest.mark.parametrize("kind", [{}, {"type": "edit", "images": ["upload:" + "0" * 64]}])
+def test_previews_are_of_one_image_only(kind: Mapping[str, object]) -> None:
+    violation = refusal(**kind, n=2, partial_images=1)
+    assert (violation.field, violation.given, violation.example) == ("n", "2", "1")
+    assert violation.rule == "must be 1 with partial_images: OpenAI streams one image only"
+    assert parse_request({"prompt": PROMPT, **kind, "n": 2, "partial_images": 0}).n == 2
+    assert parse_request({"prompt": PROMPT, **kind, "partial_images": 3}).partial_images == 3
+
+
 def test_defaults_are_those_of_the_contract() -> None:
     request = parse_request({"prompt": PROMPT})
     assert isinstance(request, GenerateRequest)
     assert {name: getattr(request, name) for name in DEFAULTS} == DEFAULTS
     assert (request.n, request.output_format, request.output_compression) == (1, "png", None)
+    assert request.partial_images == 0
     assert (request.moderation, request.filename_prefix, request.user) == ("auto", None, None)
 
 

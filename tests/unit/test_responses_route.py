@@ -27,8 +27,8 @@ from imagequeue.errors import (
 )
 from imagequeue.jobs import Applied
 from worker.edit_order import EditOrder
-from worker.openai_images import SANDBOX_NOTE
-from worker.responses_route import IMAGE_NOT_COUNTED_NOTE, ROUTE_NOTE, edit_by_responses
+from worker.image_answers import SANDBOX_NOTE
+from worker.responses_route import IMAGE_NOT_COUNTED_NOTE, NO_PREVIEWS_NOTE, ROUTE_NOTE, edit_by_responses
 from worker.spool import Painted
 
 CALLER: Final = "gpt-5"
@@ -73,6 +73,11 @@ def test_an_edit_gives_the_very_bytes_that_were_painted(quick_sandbox: SandboxPr
     assert painted.request_id == call["request_id"]
     assert painted.applied == Applied(size="1024x1024", quality="low", background="opaque", output_format="jpeg")
     assert painted.notes == (ROUTE_NOTE, IMAGE_NOT_COUNTED_NOTE, SANDBOX_NOTE)
+
+
+def test_previews_are_not_asked_for_and_the_notes_say_so(quick_sandbox: SandboxProcess, tmp_path: Path) -> None:
+    painted = edit(quick_sandbox, order_of(tmp_path, "no previews", partial_images=2), tmp_path)
+    assert painted.notes == (ROUTE_NOTE, NO_PREVIEWS_NOTE, IMAGE_NOT_COUNTED_NOTE, SANDBOX_NOTE)
 
 
 def test_a_single_image_without_mask_or_compression_is_edited(quick_sandbox: SandboxProcess, tmp_path: Path) -> None:

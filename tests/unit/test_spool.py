@@ -169,3 +169,33 @@ def test_what_is_left_behind_is_listed_by_job_and_attempt_and_nothing_else_is(tm
 @pytest.mark.parametrize(("min_free_bytes", "room"), [(0, True), (2**62, False)])
 def test_room_is_what_the_disk_has_beyond_the_least(tmp_path: Path, min_free_bytes: int, room: bool) -> None:
     assert Spool(tmp_path / "a" / "spool", min_free_bytes).has_room() is room
+
+
+def test_a_folder_with_nothing_but_inputs_holds_no_answer(folder: SpoolFolder) -> None:
+    assert folder.holds_no_answer
+    for name in ("input-0.png", "mask.png"):
+        (folder.path / name).write_bytes(FIRST)
+    assert folder.holds_no_answer
+    (folder.path / "0").write_bytes(b"")
+    assert not folder.holds_no_answer, "a piece of an answer, perhaps"
+
+
+def test_an_answer_that_moved_to_memory_is_one(folder: SpoolFolder) -> None:
+    (folder.path / "0").symlink_to(FULL_DISK)
+    file = OutputFile(folder.path / "0")
+    file.write(FIRST)
+    file.close()
+    assert not folder.holds_no_answer
+
+
+def test_only_old_folders_of_checks_are_cleared_away(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool", 0)
+    spool.clear_checks(60)
+    answer = spool.folder(JOB_ID, 1)
+    for name in ("input-old", "input-new"):
+        (spool.root / name).mkdir()
+    for old in (spool.root / "input-old", answer.path):
+        os.utime(old, (0, 0))
+    spool.clear_checks(60)
+    assert sorted(path.name for path in spool.root.iterdir()) == ["input-new", f"{JOB_ID}.1"]
+    assert answer.age_seconds > 60

@@ -13,7 +13,7 @@ from session_kit import add_turn, chained, picture, start_session
 from imagequeue.jobs import AttemptOutcome, Job, JobState
 from imagequeue.requests import parse_request
 from imagequeue.store.keys import Keys
-from worker.openai_images import SANDBOX_NOTE
+from worker.image_answers import SANDBOX_NOTE
 from worker.responses_route import IMAGE_NOT_COUNTED_NOTE, ROUTE_NOTE
 
 DIRECT, RESPONSES = "/v1/images/edits", "/v1/responses"

@@ -16,7 +16,7 @@ from PIL import Image
 from imagequeue.jobs import AttemptOutcome, JobState
 from imagequeue.objects import ObjectStore
 from imagequeue.requests import parse_request
-from worker.openai_images import SANDBOX_NOTE
+from worker.image_answers import SANDBOX_NOTE
 
 
 def test_a_job_ends_with_the_very_bytes_that_openai_painted(working_fleet: Fleet) -> None:

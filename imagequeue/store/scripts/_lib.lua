@@ -6,10 +6,23 @@ local function now_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- Appends to the job's own event stream and wakes every waiting process through the fleet's stream.
-local function record_event(events, changes, job_id, event, data)
-  redis.call('XADD', events, 'MAXLEN', '~', 200, '*', 'event', event, 'data', cjson.encode(data))
-  redis.call('XADD', changes, 'MAXLEN', '~', 20000, '*', 'job', job_id, 'event', event)
+-- Appends to the fleet's stream, which wakes every waiting process, and to the job's own, under the same id: a client
+-- that saw one may go on in the other. Whom it concerns and how the job ended is taken from its hash: write that first.
+local function record_event(job, events, changes, job_id, event, data)
+  local owner, session_id, turn, images, error_json =
+    unpack(redis.call('HMGET', job, 'owner', 'session_id', 'turn', 'images', 'error'))
+  data.session_id = session_id or nil
+  data.turn = tonumber(turn)
+  data.images = images and #cjson.decode(images) or nil
+  data.error = error_json and cjson.decode(error_json).code or nil
+  local text = cjson.encode(data)
+  local id = redis.call('XADD', changes, 'MAXLEN', '~', 20000, '*',
+    'job', job_id, 'event', event, 'owner', owner or '', 'session', session_id or '', 'data', text)
+  -- The fleet's ids are behind the job's only if its stream was deleted and the clock set back: no reason to fail here.
+  local kept = redis.pcall('XADD', events, 'MAXLEN', '~', 200, id, 'event', event, 'data', text)
+  if type(kept) == 'table' and kept.err then
+    redis.call('XADD', events, 'MAXLEN', '~', 200, '*', 'event', event, 'data', text)
+  end
 end
 
 -- Moves the job from one state's index to another's.
@@ -75,4 +88,58 @@ local function clear_suspect(suspect, job_id)
   if redis.call('GET', suspect) == job_id then
     redis.call('DEL', suspect)
   end
+end
+
+-- A job has ended: from now on it may leave Redis, and its owner's figures of the day (UTC) and model count it. Money is
+-- in millionths of a dollar; days are those since 1970. Once a day the figures older than 400 days are dropped.
+local function note_end(job, finished, usage, job_id, state, now)
+  redis.call('ZADD', finished, now, job_id)
+  local day = math.floor(now / 86400000)
+  local model, estimate, cost, tokens, images, last_attempt, key_id =
+    unpack(redis.call('HMGET', job, 'model', 'estimate', 'cost_usd_estimated', 'usage', 'images', 'attempt', 'key_id'))
+  local whose = ':' .. (key_id or '') .. ':' .. model
+  local expected = math.floor(cjson.decode(estimate).expected_usd * 1000000 + 0.5)
+  local extra, uncosted = 0, false
+  for number = 1, tonumber(last_attempt or 0) do
+    local text = redis.call('HGET', job, 'attempt:' .. number)
+    local attempt = text and cjson.decode(text)
+    if attempt and attempt.call_started and not attempt.cost_usd_estimated then
+      uncosted = true
+      if attempt.outcome == 'unknown' or attempt.outcome == 'cancelled' or attempt.code == 'bad_output' then
+        extra = extra + expected
+      end
+    end
+  end
+  local used = tokens and cjson.decode(tokens) or {}
+  local function count(counter, amount)
+    if amount and amount > 0 then
+      redis.call('HINCRBY', usage, day .. ':' .. counter .. whose, amount)
+    end
+  end
+  count(state, 1)
+  count('images', images and #cjson.decode(images))
+  count('input_tokens', used.input_tokens)
+  count('output_tokens', used.output_tokens)
+  count('estimate', expected)
+  count('cost', cost and math.floor(cost * 1000000 + 0.5))
+  count('cost_unknown', uncosted and 1 or 0)
+  count('extra', extra)
+  redis.call('PEXPIRE', usage, 34560000000)
+  if redis.call('HGET', usage, day .. ':' .. state .. whose) == '1' then
+    for _, field in ipairs(redis.call('HKEYS', usage)) do
+      if tonumber(string.match(field, '^%d+')) < day - 400 then
+        redis.call('HDEL', usage, field)
+      end
+    end
+  end
+end
+
+-- Leaves the end of `subject` to be told to webhooks: its own URL, if it names one, and its owner's endpoints.
+-- Returns 1 when there is anybody to tell, else 0.
+local function announce(webhook_endpoints, webhook_announced, webhook, subject, now)
+  if not webhook and redis.call('EXISTS', webhook_endpoints) == 0 then
+    return 0
+  end
+  redis.call('ZADD', webhook_announced, now, subject)
+  return 1
 end

@@ -33,5 +33,5 @@ redis.call('HSET', job, 'holder', holder)
 redis.call('HDEL', job, 'spooled_at')
 local kept = cjson.decode(redis.call('HGET', job, 'attempt:' .. attempt)).answered
 patch_attempt(job, attempt, {worker = worker, answered = kept or now})
-record_event(events, changes, job_id, 'adopted', {state = 'running', attempt = tonumber(attempt), at = now})
+record_event(job, events, changes, job_id, 'adopted', {state = 'running', attempt = tonumber(attempt), at = now})
 return 'adopted'

@@ -1,13 +1,13 @@
 -- Cancels a queued job at once; asks the worker of a running one to stop. A session's turn leaves its session.
 -- USES: _budget
--- KEYS: job, waiting, outbox, delayed, index_queued, index_cancelled, events, changes, session, turns, halted, parked, parked_loads, granted, reserved, spending
+-- KEYS: job, waiting, outbox, delayed, index_queued, index_cancelled, events, changes, session, turns, halted, parked, parked_loads, granted, reserved, spending, finished, usage, webhook_endpoints, webhook_announced
 -- ARGV: job_id, error (JSON)
--- Returns: {what, id of the turn that runs next or ''}; what is 'cancelled' (also when it was before), 'requested',
---   'finished' (too late) or 'missing'
+-- Returns: {what, id of the turn that runs next or '', 1 if webhooks are to be told}; what is 'cancelled' (also when it was
+--   before), 'requested', 'finished' (too late) or 'missing'
 local job, waiting, outbox, delayed, index_queued, index_cancelled, events, changes, session, turns, halted, parked,
-  parked_loads, granted, reserved, spending = unpack(KEYS)
+  parked_loads, granted, reserved, spending, finished, usage, webhook_endpoints, webhook_announced = unpack(KEYS)
 local job_id, error_json = unpack(ARGV)
-local state, key_id = unpack(redis.call('HMGET', job, 'state', 'key_id'))
+local state, key_id, webhook = unpack(redis.call('HMGET', job, 'state', 'key_id', 'webhook'))
 if not state then
   return {'missing', ''}
 end
@@ -17,7 +17,7 @@ end
 local now = now_ms()
 if state == 'running' then
   if redis.call('HSETNX', job, 'cancel_requested', 1) == 1 then
-    record_event(events, changes, job_id, 'cancel_requested', {state = 'running', at = now})
+    record_event(job, events, changes, job_id, 'cancel_requested', {state = 'running', at = now})
   end
   return {'requested', ''}
 end
@@ -36,9 +36,11 @@ if key_id then
   settle(reserved, spending, job_id, job_cost(job), now)
 end
 move_index(index_queued, index_cancelled, job_id)
-record_event(events, changes, job_id, 'cancelled', {state = 'cancelled', at = now})
+note_end(job, finished, usage, job_id, 'cancelled', now)
+record_event(job, events, changes, job_id, 'cancelled', {state = 'cancelled', at = now})
+local announced = announce(webhook_endpoints, webhook_announced, webhook, job_id, now)
 local next_turn = ''
 if redis.call('HEXISTS', job, 'session_id') == 1 then
   next_turn = leave_session(session, turns, halted, waiting, outbox, job_id, 'cancelled', now)
 end
-return {'cancelled', next_turn}
+return {'cancelled', next_turn, announced}

@@ -79,5 +79,5 @@ redis.call('ZREM', waiting, job_id)
 redis.call('ZREM', delayed, job_id)
 redis.call('ZADD', leases, now + lease_ms, job_id .. ':' .. attempt .. ':' .. holder)
 move_index(index_queued, index_running, job_id)
-record_event(events, changes, job_id, 'running', {state = 'running', attempt = attempt, at = now})
+record_event(job, events, changes, job_id, 'running', {state = 'running', attempt = attempt, at = now})
 return probe and 'probe' or 'claimed'

@@ -1,14 +1,15 @@
 -- Ends a running job: final state, outputs, cost, in one step. Refused to everybody but the current holder. A session's
 -- turn unlocks the session, hands its image over and lets the next turn run.
 -- USES: _budget
--- KEYS: job, leases, index_running, index_final, events, changes, waiting, outbox, session, turns, halted, suspect, reserved, spending
+-- KEYS: job, leases, index_running, index_final, events, changes, waiting, outbox, session, turns, halted, suspect, reserved, spending, finished, usage, webhook_endpoints, webhook_announced
 -- ARGV: job_id, attempt, holder, state, attempt_patch (JSON), image for the session (JSON) or '', its format, then field and value in turn
--- Returns: {'finished', id of the turn that runs next or ''} (also when the same holder repeats it), {'refused', ''}
+-- Returns: {'finished', id of the turn that runs next or '', 1 if webhooks are to be told or 0}, {'finished', ''} when the same
+--   holder repeats it, {'refused', ''}
 local job, leases, index_running, index_final, events, changes, waiting, outbox, session, turns, halted, suspect,
-  reserved, spending = unpack(KEYS)
+  reserved, spending, finished, usage, webhook_endpoints, webhook_announced = unpack(KEYS)
 local job_id, attempt, holder, state, attempt_patch, session_image, session_format = unpack(ARGV, 1, 7)
-local current_state, current, current_holder, session_id, turn, key_id =
-  unpack(redis.call('HMGET', job, 'state', 'attempt', 'holder', 'session_id', 'turn', 'key_id'))
+local current_state, current, current_holder, session_id, turn, key_id, webhook =
+  unpack(redis.call('HMGET', job, 'state', 'attempt', 'holder', 'session_id', 'turn', 'key_id', 'webhook'))
 if current ~= attempt or current_holder ~= holder then
   return {'refused', ''}
 end
@@ -33,11 +34,13 @@ if key_id then
   settle(reserved, spending, job_id, job_cost(job), now)
 end
 move_index(index_running, index_final, job_id)
-record_event(events, changes, job_id, state, {state = state, attempt = tonumber(attempt), at = now})
+note_end(job, finished, usage, job_id, state, now)
+record_event(job, events, changes, job_id, state, {state = state, attempt = tonumber(attempt), at = now})
+local announced = announce(webhook_endpoints, webhook_announced, webhook, job_id, now)
 if not session_id then
-  return {'finished', ''}
+  return {'finished', '', announced}
 end
 if session_image ~= '' then
   redis.call('HSET', session, 'image', session_image, 'output_format', session_format, 'turn', turn)
 end
-return {'finished', leave_session(session, turns, halted, waiting, outbox, job_id, state, now)}
+return {'finished', leave_session(session, turns, halted, waiting, outbox, job_id, state, now), announced}

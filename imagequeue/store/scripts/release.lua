@@ -39,5 +39,5 @@ end
 redis.call('ZADD', waiting, place, job_id)
 redis.call('ZADD', delayed, now + delay_ms, job_id)
 move_index(index_running, index_queued, job_id)
-record_event(events, changes, job_id, 'queued', {state = 'queued', attempt = tonumber(attempt), at = now, not_before = now + delay_ms})
+record_event(job, events, changes, job_id, 'queued', {state = 'queued', attempt = tonumber(attempt), at = now, not_before = now + delay_ms})
 return 'released'

@@ -110,5 +110,5 @@ if runs_next then
 end
 redis.call('ZADD', index_all, 0, job_id)
 redis.call('ZADD', index_queued, 0, job_id)
-record_event(events, changes, job_id, 'queued', {state = 'queued', at = now})
+record_event(job, events, changes, job_id, 'queued', {state = 'queued', at = now})
 return stored

@@ -1,12 +1,12 @@
 -- Takes one job back from a worker whose lease lapsed, or puts one whose delay is over into the outbox.
 -- USES: _budget
--- KEYS: job, waiting, outbox, delayed, leases, index_running, index_queued, index_failed, index_cancelled, events, changes, session, turns, halted, suspect, reserved, spending
+-- KEYS: job, waiting, outbox, delayed, leases, index_running, index_queued, index_failed, index_cancelled, events, changes, session, turns, halted, suspect, reserved, spending, finished, usage, webhook_endpoints, webhook_announced
 -- ARGV: job_id, lease member or '', most losses, most unknown outcomes, milliseconds that an answer on a disk is waited for, lease_ms,
 --   errors when lost, when unknown, when cancelled (JSON)
 -- Returns: 'queued' (in the outbox now), 'spooled' (its answer lies on a disk: left to who works there), 'failed',
 --   'cancelled', 'nothing' (not due any more). A turn that is next in its session is in the outbox too.
 local job, waiting, outbox, delayed, leases, index_running, index_queued, index_failed, index_cancelled, events, changes,
-  session, turns, halted, suspect, reserved, spending = unpack(KEYS)
+  session, turns, halted, suspect, reserved, spending, finished, usage, webhook_endpoints, webhook_announced = unpack(KEYS)
 local job_id, member, most_losses, most_unknowns, spool_ms, lease_ms, lost_error, unknown_error, cancelled_error = unpack(ARGV)
 local now = now_ms()
 
@@ -28,9 +28,9 @@ if not lapses or tonumber(lapses) > now then
   return 'nothing'
 end
 redis.call('ZREM', leases, member)
-local state, attempt, current_holder, place, cancel, policy, unknowns, losses, session_id, spooled_at, key_id = unpack(redis.call(
+local state, attempt, current_holder, place, cancel, policy, unknowns, losses, session_id, spooled_at, key_id, webhook = unpack(redis.call(
   'HMGET', job, 'state', 'attempt', 'holder', 'place', 'cancel_requested', 'on_unknown_outcome', 'unknowns', 'losses', 'session_id',
-  'spooled_at', 'key_id'))
+  'spooled_at', 'key_id', 'webhook'))
 if state ~= 'running' or member ~= job_id .. ':' .. attempt .. ':' .. current_holder then
   return 'nothing'
 end
@@ -68,7 +68,9 @@ local function finish(final_state, index, error_json)
   if key_id then
     settle(reserved, spending, job_id, job_cost(job), now)
   end
-  record_event(events, changes, job_id, final_state, {state = final_state, attempt = tonumber(attempt), at = now})
+  note_end(job, finished, usage, job_id, final_state, now)
+  record_event(job, events, changes, job_id, final_state, {state = final_state, attempt = tonumber(attempt), at = now})
+  announce(webhook_endpoints, webhook_announced, webhook, job_id, now)
   if session_id then
     leave_session(session, turns, halted, waiting, outbox, job_id, final_state, now)
   end
@@ -88,5 +90,5 @@ redis.call('HSET', job, 'state', 'queued')
 redis.call('ZADD', waiting, place, job_id)
 redis.call('ZADD', outbox, now, job_id)
 move_index(index_running, index_queued, job_id)
-record_event(events, changes, job_id, 'queued', {state = 'queued', attempt = tonumber(attempt), at = now})
+record_event(job, events, changes, job_id, 'queued', {state = 'queued', attempt = tonumber(attempt), at = now})
 return 'queued'
