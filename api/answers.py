@@ -108,6 +108,8 @@ def submitted_answers() -> dict[int, Answer]:
         200: json_answer(
             JobView, "The job of an equal request, as `Prefer: reattach` asks; none was made.", place | APPLIED | LATER
         ),
-        201: json_answer(JobView, "Submitted, and ended within the preferred wait.", place | APPLIED | made),
+        201: json_answer(
+            JobView, "Submitted, and ended within the preferred wait, or at once by `reuse`.", place | APPLIED | made
+        ),
         202: json_answer(JobView, "Submitted.", place | APPLIED | LATER | made),
     }

@@ -12,7 +12,10 @@ from api.parameters import refuse_repeated_parameters
 from api.problems import register_problems
 from api.request_body import drain_unread_bodies
 from api.request_log import register_request_log
+from api.routes.batch_outputs import batch_output_routes
+from api.routes.batches import batch_routes
 from api.routes.docs import register_docs
+from api.routes.estimates import estimate_routes
 from api.routes.events import event_routes
 from api.routes.health import health_routes
 from api.routes.images import image_routes
@@ -43,7 +46,8 @@ def create_app(queue: ImageQueue, settings: Settings) -> OpenAPI:
     drain_unread_bodies(app)
     resources = (
         *(job_routes(), image_routes(), session_routes(), upload_routes(), event_routes()),
-        *(usage_routes(), key_routes(), webhook_routes(), openai_routes()),
+        *(batch_routes(), batch_output_routes(), estimate_routes(), usage_routes()),
+        *(key_routes(), webhook_routes(), openai_routes()),
     )
     for routes in (*resources, health_routes(), problem_routes()):
         app.register_api(routes)

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from api.examples import BODY_EXAMPLES, PROBLEM_EXAMPLES
 from api.problems import PROBLEM_JSON, PROBLEM_TYPES, Problem
 from api.schemas import component_schemas, reference
-from imagequeue.webhook_views import WebhookEvent
+from imagequeue.webhook_views import BatchWebhookEvent, WebhookEvent
 
 OPENAPI_VERSION: Final = "3.1.0"
 AUTH_PROBLEMS: Final = ("unauthorized", "forbidden")
@@ -32,6 +32,7 @@ _KEY_NEEDED: Final[list[dict[str, list[str]]]] = [{_KEY_SCHEME: []}, {}]
 _REQUEST_ID_HEADER: Final = {"X-Request-Id": "Id of the request, as in the server's log; yours, if you sent one."}
 
 View = Callable[..., ResponseReturnValue]
+Announced = Literal["job-event", "batch-event"]
 Answer = dict[str, Any]
 
 
@@ -45,7 +46,7 @@ def make_application(import_name: str) -> OpenAPI:
     document = {
         "openapi": OPENAPI_VERSION,
         "components": components,
-        "webhooks": {"job-event": {"post": _job_event()}},
+        "webhooks": {name: {"post": event()} for name, event in _EVENTS.items()},
     }
     return OpenAPI(
         import_name,
@@ -67,7 +68,7 @@ def make_application(import_name: str) -> OpenAPI:
 
 def add_route(
     blueprint: APIBlueprint,
-    method: Literal["get", "post", "delete"],
+    method: Literal["get", "post", "put", "patch", "delete"],
     rule: str,
     view: View,
     answers: Mapping[int, Answer],
@@ -77,7 +78,7 @@ def add_route(
     body_required: bool = True,
     other_bodies: Mapping[str, Any] | None = None,
     default: Answer | None = None,
-    announced: bool = False,
+    announced: Announced | None = None,
 ) -> None:
     """Serve `view` at `rule` and put it into the document.
 
@@ -90,9 +91,9 @@ def add_route(
         problems: codes of the errors that it answers besides the unexpected ones.
         body: model of the JSON body, or one for each value of its `type`.
         body_required: whether the address refuses a request without a body.
-        other_bodies: schemas of the bodies that it takes instead, by media type.
+        other_bodies: schemas of the bodies that it takes besides or instead, by media type.
         default: any other answer; by default a problem. An address that has one tells all of its errors in that form.
-        announced: whether the job's end is told to the `webhook` in the body.
+        announced: what the `webhook` in the body is told of.
     """
     if blueprint.url_prefix and default is None:
         problems = (*problems, *AUTH_PROBLEMS)
@@ -102,12 +103,12 @@ def add_route(
     options: dict[str, Any] = {"responses": responses, "operation_id": view.__name__, "summary": summary}
     options["description"] = description or summary
     if announced:
-        options["openapi_extensions"] = {"callbacks": {"job-event": {_WEBHOOK: {"post": _job_event()}}}}
+        options["openapi_extensions"] = {"callbacks": {announced: {_WEBHOOK: {"post": _EVENTS[announced]()}}}}
     if blueprint.url_prefix:
         options["security"] = _KEY_NEEDED
-    if body is not None:
-        others = {media_type: {"schema": schema} for media_type, schema in (other_bodies or {}).items()}
-        content = {"application/json": _body(body), **others}
+    if body is not None or other_bodies:
+        content = {media_type: {"schema": schema} for media_type, schema in (other_bodies or {}).items()}
+        content = content if body is None else {"application/json": _body(body), **content}
         options["request_body"] = {"required": body_required, "content": content}
     register = cast("Callable[..., Callable[[View], View]]", getattr(blueprint, method))
     register(rule, **options)(view)
@@ -150,6 +151,23 @@ def _job_event() -> dict[str, Any]:
         "requestBody": {"required": True, "content": {"application/json": {"schema": reference(WebhookEvent)}}},
         "responses": {"2XX": {"description": "Delivered. Anything else is tried again."}},
     }
+
+
+def _batch_event() -> dict[str, Any]:
+    """What receivers get of batches."""
+    return {
+        "summary": "A batch was completed, cancelled or paused.",
+        "description": "Signed by the Standard Webhooks specification; sent to the batch's `webhook` and to endpoints.",
+        "tags": ["webhooks"],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": reference(BatchWebhookEvent)}}},
+        "responses": {"2XX": {"description": "Delivered. Anything else is tried again."}},
+    }
+
+
+_EVENTS: Final[Mapping[Announced, Callable[[], dict[str, Any]]]] = {
+    "job-event": _job_event,
+    "batch-event": _batch_event,
+}
 
 
 def _body(body: type[BaseModel] | Mapping[str, type[BaseModel]]) -> dict[str, Any]:

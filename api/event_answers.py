@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Generator
 from typing import Final
 
 import structlog
-from flask import Response, request
+from flask import Response
 
+from api.streams import cut_off_if_stalled, the_connection
 from imagequeue.errors import StoreUnavailable
 from imagequeue.event_streams import EventStream
 from imagequeue.events import StreamEvent
@@ -17,8 +17,6 @@ from imagequeue.events import StreamEvent
 EVENT_STREAM: Final = "text/event-stream"
 RETRY_MS: Final = 1000
 """What browsers pause before they connect again."""
-STALLED_SECONDS: Final = 30.0
-"""How long a client may take nothing of what it is sent before it is cut off: it holds a thread."""
 _log = structlog.stdlib.get_logger(__name__)
 
 
@@ -26,7 +24,7 @@ def event_answer(stream: EventStream | None) -> Response:
     """The stream, or 204 for one that is over, which keeps browsers from connecting again."""
     if stream is None:
         return Response(status=204)
-    response = Response(_chunks(stream, request.environ.get("gunicorn.socket")), mimetype=EVENT_STREAM)
+    response = Response(_chunks(stream, the_connection()), mimetype=EVENT_STREAM)
     response.headers["X-Accel-Buffering"] = "no"  # nginx would collect events until a buffer is full
     return response
 
@@ -46,15 +44,11 @@ def _json(event: StreamEvent) -> str:
 
 def _chunks(stream: EventStream, connection: object) -> Generator[bytes]:
     """The headers leave with the first chunk, and that with the first event: from then on nothing passes unseen."""
-    if isinstance(connection, socket.socket):
-        connection.settimeout(STALLED_SECONDS)
     head = f"retry: {RETRY_MS}\n\n"
-    try:
-        for event in stream:
-            yield (head + event_text(event)).encode()
-            head = ""
-    except StoreUnavailable as error:  # the client comes back with the last id that it got
-        _log.warning("event_stream_interrupted", error=str(error))
-    finally:
-        if isinstance(connection, socket.socket) and connection.fileno() >= 0:
-            connection.settimeout(None)
+    with cut_off_if_stalled(connection):
+        try:
+            for event in stream:
+                yield (head + event_text(event)).encode()
+                head = ""
+        except StoreUnavailable as error:  # the client comes back with the last id that it got
+            _log.warning("event_stream_interrupted", error=str(error))

@@ -7,9 +7,11 @@ from typing import Final
 
 from pydantic import BaseModel
 
-from api.openai_wire.bodies import ImageEdit, ImageGeneration
 from api.problems import PROBLEM_TYPES
+from imagequeue.batch_requests import BatchChange, CancelRequest, RetryRequest
+from imagequeue.batch_views import BatchBody
 from imagequeue.key_requests import KeyLimitsRequest, KeyRequest, RotateRequest
+from imagequeue.openai_bodies import ImageEdit, ImageGeneration
 from imagequeue.requests import (
     ContinueSessionRequest,
     EditRequest,
@@ -51,6 +53,20 @@ BODY_EXAMPLES: Final[Mapping[type[BaseModel], Mapping[str, Mapping[str, object]]
     KeyLimitsRequest: {"limits": {"limits": {"jobs_in_flight": 10}}, "no limits": {"limits": {}}},
     RotateRequest: {"at once": {}, "with an hour's grace": {"grace_seconds": 3600}},
     EndpointRequest: {"endpoint": {"url": "https://example.com/imagequeue"}},
+    BatchBody: {
+        "batch": {
+            "name": "Spring catalogue",
+            "max_cost_usd": 10,
+            "lines": [{"custom_id": "dawn", "prompt": "A lighthouse at dawn"}, {"prompt": "A lighthouse in fog"}],
+        },
+        "template": {
+            "template": {"prompt": "A {animal} in the style of {style}", "quality": "low"},
+            "variables": {"animal": ["cat", "dog"], "style": ["oil", "ink"]},
+        },
+    },
+    BatchChange: {"cap": {"max_cost_usd": 20}, "no cap": {"max_cost_usd": None}},
+    CancelRequest: {"waiting lines": {}, "those in flight, too": {"running": True}},
+    RetryRequest: {"failed lines": {}, "refused ones, too": {"states": ["failed", "refused"]}},
     ImageGeneration: {"generation": {"model": "gpt-image-2", "prompt": "A lighthouse at dawn", "quality": "low"}},
     ImageEdit: {
         "edit": {

@@ -33,6 +33,7 @@ DEFAULT_PAGE: Final = 20
 MAX_PAGE: Final = 100
 _EXAMPLE_ID: Final = "job_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z"
 _EXAMPLE_SESSION_ID: Final = "ses_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z"
+EXAMPLE_BATCH_ID: Final = "batch_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z"
 _EXAMPLE_ENDPOINT_ID: Final = "whe_0a1b2c3d4e5f60718293a4b5"
 _EXAMPLE_DELIVERY_ID: Final = "dlv_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z_0a1b2c3d"
 _SECONDS: Final = re.compile(r"\d{1,15}(\.\d{1,9})?", re.ASCII)
@@ -80,7 +81,8 @@ class Query(BaseModel):
             raise InvalidRequest(found) from error
 
 
-def _seconds(value: object) -> object:
+def seconds(value: object) -> object:
+    """A number of seconds to wait, in a parameter's text."""
     if isinstance(value, str) and _SECONDS.fullmatch(value):
         return value
     limit = f"{the_settings().max_wait_seconds:g}"
@@ -106,22 +108,23 @@ def _day(value: object) -> object:
 def _job_cursor(value: str) -> str:
     if is_job_id(value):
         return value
-    raise _no_cursor(_EXAMPLE_ID)
+    raise no_cursor(_EXAMPLE_ID)
 
 
 def _session_cursor(value: str) -> str:
     if is_session_id(value):
         return value
-    raise _no_cursor(_EXAMPLE_SESSION_ID)
+    raise no_cursor(_EXAMPLE_SESSION_ID)
 
 
 def _delivery_cursor(value: str) -> str:
     if is_delivery_id(value):
         return value
-    raise _no_cursor(_EXAMPLE_DELIVERY_ID)
+    raise no_cursor(_EXAMPLE_DELIVERY_ID)
 
 
-def _no_cursor(example: str) -> PydanticCustomError:
+def no_cursor(example: str) -> PydanticCustomError:
+    """Why a cursor is refused."""
     rule = "must be the next_cursor of a page"
     return PydanticCustomError("cursor", "{rule}", {"rule": rule, "example": example})
 
@@ -135,7 +138,7 @@ class JobQuery(Query):
 
     wait: Annotated[
         float | None,
-        BeforeValidator(_seconds),
+        BeforeValidator(seconds),
         Field(
             description="Seconds to wait for the job to end; the server's limit (90 by default) applies to larger "
             "values. Without it the answer comes at once.",
@@ -167,6 +170,9 @@ class JobListQuery(JobQuery):
     )
     session: str | None = Field(
         default=None, description="Only the turns of the session of this id.", examples=[_EXAMPLE_SESSION_ID]
+    )
+    batch: str | None = Field(
+        default=None, description="Only the jobs of lines of the batch of this id.", examples=[EXAMPLE_BATCH_ID]
     )
     cursor: Annotated[str, AfterValidator(_job_cursor)] | None = Field(
         default=None, description="`next_cursor` of the page before.", examples=[_EXAMPLE_ID]

@@ -27,6 +27,8 @@ from imagequeue.errors import (
     Unavailable,
     Violation,
 )
+from imagequeue.manifests.lines import SHOWN_BAD_LINES, BadLines, InvalidManifest
+from imagequeue.manifests.views import LineViolation, line_violations
 
 PROBLEM_JSON: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 2
@@ -85,6 +87,7 @@ _PROBLEM_TYPES: Final = (
     ProblemType(
         "session_not_found", 404, "No such session", "There is no session of this id; GET /v1/sessions lists yours."
     ),
+    ProblemType("batch_not_found", 404, "No such batch", "There is no batch of this id; GET /v1/batches lists yours."),
     ProblemType("key_not_found", 404, "No such API key", "There is no API key of this id; GET /v1/keys lists them."),
     ProblemType(
         "webhook_endpoint_not_found",
@@ -128,6 +131,12 @@ _PROBLEM_TYPES: Final = (
         "The next turn of an active session edits the image: add a turn, or end the session, and delete it then.",
     ),
     ProblemType(
+        "batch_over",
+        409,
+        "Batch is over",
+        "It has ended, or was cancelled. Its failed lines can run again for some days: POST …/retry-failed.",
+    ),
+    ProblemType(
         "session_active", 409, "Session is active", "Only a session that is over can be deleted: end it first."
     ),
     ProblemType(
@@ -148,6 +157,16 @@ _PROBLEM_TYPES: Final = (
         "Session has expired",
         "It was idle for too long and takes no more turns. Its images stay: fork it to go on from one of them, or "
         "start a new session.",
+    ),
+    ProblemType(
+        "invalid_manifest",
+        400,
+        "Invalid manifest",
+        "Lines of the manifest break rules: `lines` names each with its field and rule. Correct them, or leave them "
+        "out with skip_invalid. Nothing was stored or spent.",
+    ),
+    ProblemType(
+        "manifest_not_found", 404, "No such manifest", "PUT /v1/manifests/<name> keeps one; only its owner can use it."
     ),
     ProblemType("body_too_large", 413, "Body too large", "The body is larger than the server takes."),
     ProblemType(
@@ -220,9 +239,21 @@ class Problem(BaseModel):
         exclude_if=lambda errors: errors is None,
         description="Each broken rule; only with the code `invalid_request`.",
     )
+    bad_lines: int | None = Field(
+        default=None,
+        exclude_if=lambda bad_lines: bad_lines is None,
+        description="How many lines are wrong; only with the code `invalid_manifest`.",
+    )
+    lines: tuple[LineViolation, ...] | None = Field(
+        default=None,
+        exclude_if=lambda lines: lines is None,
+        description=f"What is wrong with the first {SHOWN_BAD_LINES} of them; only with the code `invalid_manifest`.",
+    )
 
 
-def problem_response(kind: ProblemType, detail: str, errors: tuple[Violation, ...] | None = None) -> Response:
+def problem_response(
+    kind: ProblemType, detail: str, errors: tuple[Violation, ...] | None = None, bad: BadLines | None = None
+) -> Response:
     """An error as an answer to the current request."""
     if speaks_openai(request.path):
         return problem_as_openai(kind.status, kind.code, detail, errors)
@@ -234,6 +265,8 @@ def problem_response(kind: ProblemType, detail: str, errors: tuple[Violation, ..
         code=kind.code,
         instance=quote(request.path),
         errors=errors,
+        bad_lines=bad.total if bad else None,
+        lines=line_violations(bad) if bad else None,
     )
     return Response(problem.model_dump_json(), status=kind.status, mimetype=PROBLEM_JSON)
 
@@ -253,6 +286,8 @@ def _on_our_error(error: ImageQueueError) -> Response:
         more = len(error.violations) - 1
         detail = f"{error.violations[0]}" + (f" (and {more} more: see errors)" if more else "")
         return problem_response(kind, detail, error.violations)
+    if isinstance(error, InvalidManifest):
+        return problem_response(kind, str(error), bad=error.bad)
     response = problem_response(kind, str(error))
     if isinstance(error, Unavailable | Misconfigured):
         _log.warning("part_unavailable", code=error.code, error=str(error))

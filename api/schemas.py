@@ -8,13 +8,18 @@ from typing import Any, Final, Literal, cast
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from api.openai_wire.bodies import ImageEdit, ImageGeneration
 from api.openai_wire.errors import ErrorResponse
 from api.openai_wire.shapes import ImagesAnswer, Model, ModelList
 from api.problems import Problem
+from imagequeue.batch_events import BatchEvent
+from imagequeue.batch_reports import BatchReport
+from imagequeue.batch_requests import BatchChange, CancelRequest, RetryRequest
+from imagequeue.batch_views import BatchBody, BatchPage, BatchProgress, BatchView, ResultLine
+from imagequeue.estimate_views import EstimateView, StoredManifest
 from imagequeue.events import JobEvent, JobProgress
 from imagequeue.key_requests import KeyLimitsRequest, KeyRequest, RotateRequest
 from imagequeue.key_views import CallerView, IssuedKeyView, KeyList, KeyView
+from imagequeue.openai_bodies import ImageEdit, ImageGeneration
 from imagequeue.requests import (
     ContinueSessionRequest,
     EditRequest,
@@ -27,6 +32,7 @@ from imagequeue.uploads import UploadedImage, UploadRequest, UploadTarget
 from imagequeue.usage_reports import UsageReport
 from imagequeue.views import JobPage, JobView
 from imagequeue.webhook_views import (
+    BatchWebhookEvent,
     DeliveryPage,
     DeliveryView,
     EndpointList,
@@ -72,6 +78,10 @@ _TAKEN: Final[tuple[type[BaseModel], ...]] = (
     ImageGeneration,
     ImageEdit,
     EndpointRequest,
+    BatchBody,
+    BatchChange,
+    CancelRequest,
+    RetryRequest,
 )
 _SHOWN: Final[tuple[type[BaseModel], ...]] = (
     JobView,
@@ -87,12 +97,21 @@ _SHOWN: Final[tuple[type[BaseModel], ...]] = (
     JobEvent,
     JobProgress,
     UsageReport,
+    EstimateView,
+    StoredManifest,
     EndpointView,
     EndpointList,
     SecretView,
     DeliveryView,
     DeliveryPage,
     WebhookEvent,
+    BatchWebhookEvent,
+    BatchView,
+    BatchPage,
+    BatchEvent,
+    BatchProgress,
+    BatchReport,
+    ResultLine,
     Problem,
     Health,
     Readiness,

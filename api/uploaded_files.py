@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Final, cast
 
@@ -12,7 +14,7 @@ from werkzeug.exceptions import BadRequest
 from werkzeug.formparser import FormDataParser
 
 from api.request_body import MAX_DRAINED_BYTES, UnsupportedMediaType, read_some
-from imagequeue.errors import InputFault, InvalidInput, InvalidRequest, Violation
+from imagequeue.errors import ImageQueueError, InputFault, InvalidInput, InvalidRequest, Violation
 from imagequeue.input_images import MAX_INPUT_BYTES, too_large
 from imagequeue.requests import shown
 
@@ -32,6 +34,9 @@ _TYPES_BY_SUFFIX: Final = {
     ".jfif": "image/jpeg",
     ".webp": "image/webp",
 }
+Refuse = Callable[[str], ImageQueueError]
+"""From how much a body has to the error that its client gets."""
+refuse_large_image: Final = partial(too_large, FIELD)
 _SAYS_NOTHING: Final = ("", "application/octet-stream")
 
 
@@ -68,20 +73,30 @@ def receive_file(folder: Path) -> ReceivedFile:
 
 
 def _receive_body(path: Path) -> ReceivedFile:
-    stream = _LimitedStream(MAX_INPUT_BYTES)
-    with path.open("wb") as file:
-        while chunk := stream.read(_CHUNK_BYTES):
-            file.write(chunk)
+    receive_body(path, MAX_INPUT_BYTES, refuse_large_image)
     return ReceivedFile(path, request.mimetype)
 
 
+def receive_body(path: Path, most_bytes: int, refuse: Refuse) -> None:
+    """Write the current request's body into a file.
+
+    Raises:
+        BadRequest: it was cut off.
+        ImageQueueError: what `refuse` makes of a body of more than `most_bytes`.
+    """
+    stream = _LimitedStream(most_bytes, refuse)
+    with path.open("wb") as file:
+        while chunk := stream.read(_CHUNK_BYTES):
+            file.write(chunk)
+
+
 def receive_form(
-    folder: Path, most_bytes: int, most_parts: int
+    folder: Path, most_bytes: int, most_parts: int, refuse: Refuse
 ) -> tuple[list[tuple[str, str]], list[tuple[str, ReceivedFile]]]:
     """Write the files that the current request's form brings into `folder`; texts and files, each with its name.
 
     Raises:
-        InvalidInput: `input_too_large`: the form has more than `most_bytes`.
+        ImageQueueError: what `refuse` makes of a form of more than `most_bytes`.
         BadRequest: it was cut off, or is malformed.
         RequestEntityTooLarge: it has more than `most_parts`, or too much text.
     """
@@ -94,7 +109,7 @@ def receive_form(
     parser = FormDataParser(
         stream_factory=open_part, max_form_memory_size=_BUFFER_BYTES, max_form_parts=most_parts, silent=False
     )
-    stream = cast("IO[bytes]", _LimitedStream(most_bytes))
+    stream = cast("IO[bytes]", _LimitedStream(most_bytes, refuse))
     try:
         _, form, files = parser.parse(stream, MULTIPART, request.content_length, request.mimetype_params)
     except ValueError as error:
@@ -109,7 +124,7 @@ def receive_form(
 
 
 def _receive_part(folder: Path) -> ReceivedFile:
-    texts, files = receive_form(folder, MAX_INPUT_BYTES + _ENVELOPE_BYTES, _MAX_PARTS)
+    texts, files = receive_form(folder, MAX_INPUT_BYTES + _ENVELOPE_BYTES, _MAX_PARTS, refuse_large_image)
     names = [name for name, _ in files]
     if names != [FIELD] or texts:
         given = ", ".join(shown(name) for name in [*names, *(name for name, _ in texts)]) or "nothing"
@@ -132,15 +147,16 @@ def _declared_type(part: FileStorage) -> str | None:
 class _LimitedStream:
     """The request's body; at its limit, or when it is cut off, it refuses to go on rather than ends."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, refuse: Refuse) -> None:
         self._limit = limit
+        self._refuse = refuse
         self._size = 0
 
     def read(self, count: int) -> bytes:
         chunk = read_some(count)
         self._size += len(chunk)
         if self._size > self._limit:
-            raise too_large(FIELD, "the body has more")
+            raise self._refuse("the body has more")
         if not chunk and self._size < (request.content_length or 0):
             raise BadRequest(f"The body was cut off after {self._size:,} of {request.content_length:,} bytes.")
         return chunk

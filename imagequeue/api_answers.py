@@ -14,6 +14,7 @@ import httpx2
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from imagequeue.errors import ImageQueueError, Violation
+from imagequeue.manifests.views import LineViolation
 
 _PASSING: Final = frozenset({429, 502, 503, 504})
 """Statuses of an API that is starting, stopping, busy or without one of its parts."""
@@ -33,12 +34,23 @@ class ApiUnreachable(ImageQueueError):
 
 
 class ApiProblem(ImageQueueError):
-    """The API answered with an error. `code` is the stable one of the API; `violations` name broken rules."""
+    """The API answered with an error. `code` is the stable one of the API; `violations` name broken rules.
 
-    def __init__(self, status: int, code: str, detail: str, violations: Sequence[Violation] = ()) -> None:
+    `lines` name those that the first bad lines of a manifest break.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        violations: Sequence[Violation] = (),
+        lines: Sequence[LineViolation] = (),
+    ) -> None:
         self.status = status
         self.detail = detail
         self.violations = tuple(violations)
+        self.lines = tuple(lines)
         # One class for all of the API's codes, so here they belong to the instance.
         vars(self).update(code=code, retryable=status in _PASSING)
         super().__init__(detail)
@@ -73,6 +85,7 @@ class _Problem(_Answered):
     code: str
     detail: str
     errors: tuple[Violation, ...] = ()
+    lines: tuple[LineViolation, ...] = ()
 
 
 def parsed(model: type[Answer], response: httpx2.Response) -> Answer:
@@ -91,10 +104,10 @@ def parsed(model: type[Answer], response: httpx2.Response) -> Answer:
 def problem(response: httpx2.Response) -> ApiProblem:
     """Read an error."""
     try:
-        told = _Problem.model_validate_json(response.content)
+        told = _Problem.model_validate_json(response.content, extra="ignore")
     except ValidationError:
         return _foreign(response)
-    return ApiProblem(response.status_code, told.code, told.detail, told.errors)
+    return ApiProblem(response.status_code, told.code, told.detail, told.errors, told.lines)
 
 
 def not_served(response: httpx2.Response, filename: str) -> ApiProblem:

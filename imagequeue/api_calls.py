@@ -39,6 +39,7 @@ class Call(Generic[Result]):
     params: Mapping[str, str] | None = None
     body: Mapping[str, object] | None = None  # sent as JSON
     file: Path | None = None  # sent as a form's file in place of JSON; its name and type stay untold
+    file_type: str | None = None  # the file is the whole body, of this type, and no form's
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     wait_seconds: float = 0  # that the API is asked to wait; its answer may come so much later
     accepts: frozenset[int] = frozenset()  # statuses that are read besides the successes
@@ -89,13 +90,13 @@ def get_job(job_id: str) -> Call[JobView]:
 
 def wait_for_job(job_id: str, seconds: float) -> Call[JobView]:
     """Read a job when it has ended, or after so many seconds."""
-    params = {"wait": _seconds(seconds)}
+    params = {"wait": seconds_text(seconds)}
     return Call("GET", path_of("jobs", job_id), answering(JobView), params=params, wait_seconds=seconds)
 
 
 def wait_for_jobs(job_ids: Sequence[str], seconds: float, *, any_of: bool) -> Call[JobPage]:
     """Read 1 to 100 jobs when all have ended, or one of them, or after so many seconds."""
-    params = {"ids": ",".join(job_ids), "wait": _seconds(seconds), **({"any": "true"} if any_of else {})}
+    params = {"ids": ",".join(job_ids), "wait": seconds_text(seconds), **({"any": "true"} if any_of else {})}
     return Call("GET", "/v1/jobs", answering(JobPage), params=params, wait_seconds=seconds)
 
 
@@ -111,10 +112,15 @@ def get_jobs(job_ids: Sequence[str]) -> Call[JobPage]:
 
 
 def list_jobs(
-    state: JobState | None, cursor: str | None, limit: int, job_type: JobType | None, session_id: str | None
+    state: JobState | None,
+    cursor: str | None,
+    limit: int,
+    job_type: JobType | None,
+    session_id: str | None,
+    batch_id: str | None,
 ) -> Call[JobPage]:
     """A page of jobs."""
-    params = given(state=state, type=job_type, session=session_id, cursor=cursor, limit=limit)
+    params = given(state=state, type=job_type, session=session_id, batch=batch_id, cursor=cursor, limit=limit)
     return Call("GET", "/v1/jobs", answering(JobPage), params=params)
 
 
@@ -197,6 +203,6 @@ def _body(request: BaseModel | Mapping[str, object]) -> dict[str, object]:
     return dict(request)
 
 
-def _seconds(seconds: float) -> str:
+def seconds_text(seconds: float) -> str:
     """To the millisecond, and never less than asked, which would make a waiter come back for the rest."""
     return f"{math.ceil(seconds * 1000) / 1000:g}"

@@ -9,8 +9,10 @@ import secrets
 from enum import StrEnum
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from ulid import ULID
+
+from imagequeue.request_fields import no_boolean
 
 LOCAL_OWNER: Final = "local"
 """Owner of everything that is made without a key: on the machine's own loopback, or straight on Redis."""
@@ -21,7 +23,7 @@ _SECRET: Final = re.compile(r"iq_[A-Za-z0-9_-]{40}")
 _KEY_ID: Final = re.compile(r"key_[0-7][0-9A-HJKMNP-TV-Z]{25}")
 _PEPPER_CHECK: Final = "imagequeue: which pepper is this?"
 
-Dollars = Annotated[float, Field(strict=True, ge=0.000001, le=1_000_000, allow_inf_nan=False)]
+Dollars = Annotated[float, Field(ge=0.000001, le=1_000_000, allow_inf_nan=False), BeforeValidator(no_boolean)]
 Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 
 
@@ -48,8 +50,12 @@ class KeyLimits(BaseModel):
         examples=[60],
     )
     jobs_in_flight: Count | None = Field(default=None, description="Jobs that have not ended.", examples=[20])
-    daily_budget_usd: Dollars | None = Field(default=None, description="Dollars a day (UTC).", examples=[20])
-    monthly_budget_usd: Dollars | None = Field(default=None, description="Dollars a month (UTC).", examples=[300])
+    daily_budget_usd: Dollars | None = Field(
+        strict=True, default=None, description="Dollars a day (UTC).", examples=[20]
+    )
+    monthly_budget_usd: Dollars | None = Field(
+        strict=True, default=None, description="Dollars a month (UTC).", examples=[300]
+    )
 
 
 class ApiKey(BaseModel):

@@ -44,14 +44,15 @@ def request_of(
         timeout_seconds: longest silence beyond the wait that the call asks for.
         file: what is in `call.file`.
     """
-    kind = {} if call.body is None else {"Content-Type": "application/json"}
+    kind = call.file_type if call.body is None else "application/json"
+    content = json.dumps(call.body, allow_nan=False) if call.body is not None else file if call.file_type else None
     return http.build_request(
         call.method,
         call.path,
         params=call.params,
-        content=None if call.body is None else json.dumps(call.body, allow_nan=False),
-        files=None if file is None else {"file": ("image", file, "application/octet-stream")},
-        headers={**headers, **kind, **call.headers},
+        content=content,
+        files=None if file is None or call.file_type else {"file": ("image", file, "application/octet-stream")},
+        headers={**headers, **({"Content-Type": kind} if kind else {}), **call.headers},
         timeout=httpx2.Timeout(timeout_seconds, read=timeout_seconds + call.wait_seconds),
     )
 

@@ -18,8 +18,10 @@ from imagequeue.api_calls import AnyJobRequest, AnySessionRequest, AnyTurnReques
 from imagequeue.api_events import ServerEvent, follow_async
 from imagequeue.api_patience import LONGEST_WAIT_SECONDS, UPDATE_SECONDS, Patience, Waiting
 from imagequeue.api_wire import PATIENCE_SECONDS, TIMEOUT_SECONDS
+from imagequeue.batch_client import AsyncBatchClient
 from imagequeue.jobs import JobState, JobType
 from imagequeue.key_client import AsyncKeyClient
+from imagequeue.manifest_client import AsyncManifestClient
 from imagequeue.saving import DamagedDownload, draft_of, keep, saved_already, wanted_path
 from imagequeue.session_views import SessionPage, SessionView
 from imagequeue.usage_reports import Grouping, UsageReport
@@ -60,6 +62,8 @@ class AsyncClient:
         self.base_url = self._api.base_url
         self.keys = AsyncKeyClient(self._api)
         self.webhooks = AsyncWebhookClient(self._api)
+        self.manifests = AsyncManifestClient(self._api)
+        self.batches = AsyncBatchClient(self._api)
 
     async def __aenter__(self) -> Self:
         """Return the client itself."""
@@ -135,9 +139,10 @@ class AsyncClient:
         *,
         job_type: JobType | None = None,
         session_id: str | None = None,
+        batch_id: str | None = None,
     ) -> JobPage:
-        """A page of at most `limit` (1 to 100) jobs, newest first, of one state, type or session if asked for."""
-        return await self._api.do(calls.list_jobs(state, cursor, limit, job_type, session_id))
+        """A page of at most `limit` (1 to 100) jobs, newest first, only those that match what is given."""
+        return await self._api.do(calls.list_jobs(state, cursor, limit, job_type, session_id, batch_id))
 
     async def cancel(self, job_id: str) -> JobView:
         """Cancel a queued job, or ask the worker of a running one to stop. See `Client.cancel`."""
@@ -159,7 +164,17 @@ class AsyncClient:
 
     async def download(self, job: JobView, folder: Path) -> list[Path]:
         """Save the job's images in `folder`, whole or not at all, and over no other file. See `Client.download`."""
-        return [await self._download(job.id, image, folder) for image in job.images]
+        wanted = [await asyncio.to_thread(wanted_path, folder, job.id, image) for image in job.images]
+        return [await self.download_image(job.id, *each) for each in zip(job.images, wanted, strict=True)]
+
+    async def download_image(self, job_id: str, image: ImageView, wanted: Path) -> Path:
+        """See `Client.download_image`."""
+        if present := await asyncio.to_thread(saved_already, wanted, image):
+            return present
+        with draft_of(wanted) as draft:
+            path = image_path(job_id, image.index)
+            await self._api.patiently(lambda: self._api.save(path, image.filename, draft))
+            return await asyncio.to_thread(keep, draft, wanted, image)
 
     async def preview(self, job_id: str, image: ImageView) -> bytes:
         """The small form of an image: a WebP."""
@@ -204,12 +219,3 @@ class AsyncClient:
     async def readiness(self) -> Readiness:
         """Whether Redis, S3 and a worker serve, as the API sees them."""
         return await self._api.do(calls.readiness())
-
-    async def _download(self, job_id: str, image: ImageView, folder: Path) -> Path:
-        wanted = await asyncio.to_thread(wanted_path, folder, job_id, image)
-        if present := await asyncio.to_thread(saved_already, wanted, image):
-            return present
-        with draft_of(wanted) as draft:
-            path = image_path(job_id, image.index)
-            await self._api.patiently(lambda: self._api.save(path, image.filename, draft))
-            return await asyncio.to_thread(keep, draft, wanted, image)

@@ -18,8 +18,10 @@ from imagequeue.api_connection import ApiConnection
 from imagequeue.api_events import ServerEvent, follow
 from imagequeue.api_patience import LONGEST_WAIT_SECONDS, UPDATE_SECONDS, Patience, Waiting
 from imagequeue.api_wire import PATIENCE_SECONDS, TIMEOUT_SECONDS
+from imagequeue.batch_client import BatchClient
 from imagequeue.jobs import JobState, JobType
 from imagequeue.key_client import KeyClient
+from imagequeue.manifest_client import ManifestClient
 from imagequeue.saving import DamagedDownload, draft_of, keep, saved_already, wanted_path
 from imagequeue.session_views import SessionPage, SessionView
 from imagequeue.usage_reports import Grouping, UsageReport
@@ -67,6 +69,8 @@ class Client:
         self.base_url = self._api.base_url
         self.keys = KeyClient(self._api)
         self.webhooks = WebhookClient(self._api)
+        self.manifests = ManifestClient(self._api)
+        self.batches = BatchClient(self._api)
 
     def __enter__(self) -> Self:
         """Return the client itself."""
@@ -182,9 +186,10 @@ class Client:
         *,
         job_type: JobType | None = None,
         session_id: str | None = None,
+        batch_id: str | None = None,
     ) -> JobPage:
-        """A page of at most `limit` (1 to 100) jobs, newest first, of one state, type or session if asked for."""
-        return self._api.do(calls.list_jobs(state, cursor, limit, job_type, session_id))
+        """A page of at most `limit` (1 to 100) jobs, newest first, only those that match what is given."""
+        return self._api.do(calls.list_jobs(state, cursor, limit, job_type, session_id, batch_id))
 
     def cancel(self, job_id: str) -> JobView:
         """Cancel a queued job, or ask the worker of a running one to stop: the answer's state tells which.
@@ -226,7 +231,16 @@ class Client:
             DamagedDownload: the bytes are not the ones that were stored.
             OSError: the folder cannot be written.
         """
-        return [self._download(job.id, image, folder) for image in job.images]
+        return [self.download_image(job.id, image, wanted_path(folder, job.id, image)) for image in job.images]
+
+    def download_image(self, job_id: str, image: ImageView, wanted: Path) -> Path:
+        """Save one image under a name of your own, or the next free one beside it; raises as `download`."""
+        if present := saved_already(wanted, image):
+            return present
+        with draft_of(wanted) as draft:
+            path = image_path(job_id, image.index)
+            self._api.patiently(lambda: self._api.save(path, image.filename, draft))
+            return keep(draft, wanted, image)
 
     def preview(self, job_id: str, image: ImageView) -> bytes:
         """The small form of an image: a WebP."""
@@ -281,12 +295,3 @@ class Client:
     def readiness(self) -> Readiness:
         """Whether Redis, S3 and a worker serve, as the API sees them."""
         return self._api.do(calls.readiness())
-
-    def _download(self, job_id: str, image: ImageView, folder: Path) -> Path:
-        wanted = wanted_path(folder, job_id, image)
-        if present := saved_already(wanted, image):
-            return present
-        with draft_of(wanted) as draft:
-            path = image_path(job_id, image.index)
-            self._api.patiently(lambda: self._api.save(path, image.filename, draft))
-            return keep(draft, wanted, image)

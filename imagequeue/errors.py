@@ -2,12 +2,14 @@
 
 ImageQueueError
 ├── InvalidRequest            invalid_request          what the client asked for breaks a rule
+├── InvalidManifest           invalid_manifest         lines of a manifest break rules (in manifests.lines)
 ├── InvalidInput              input_*, mask_*, url_*   an input image cannot be used; InputFault lists the codes
 ├── NotFound
 │   ├── JobNotFound           job_not_found
 │   ├── ImageNotFound         image_not_found
 │   ├── SessionNotFound       session_not_found
 │   ├── KeyNotFound           key_not_found
+│   ├── ManifestNotFound      manifest_not_found       (in manifests.uploads); BatchNotFound, likewise (in batches)
 │   ├── EndpointNotFound      webhook_endpoint_not_found
 │   └── DeliveryNotFound      webhook_delivery_not_found
 ├── Unauthorized              unauthorized             no API key, or none that is good
@@ -16,12 +18,11 @@ ImageQueueError
 │   └── BudgetExceeded        budget_exceeded          the API key may not spend this much
 ├── IdempotencyKeyReused      idempotency_key_reused   the same key came with another request
 ├── SessionClosed             session_ended, session_expired   it takes no more turns
-├── SessionFull               session_full             too many turns of it wait
-├── EndpointsFull             webhook_endpoints_full   no more endpoints
+├── BatchOver                 batch_over               not steered any more (in batches)
+├── SessionFull, EndpointsFull   session_full, webhook_endpoints_full   no more turns, or endpoints
 ├── JobFinished               job_finished             a finished job cannot be changed
 ├── JobRunning                job_running              a job that has not ended cannot be deleted, nor tried again
-├── JobSucceeded              job_succeeded            a job that has its images is not tried again (in retrying)
-├── JobInSession              job_in_session           a session's turn is not tried again by itself (in retrying)
+├── JobSucceeded              job_succeeded            not tried again; JobInSession, likewise (in retrying)
 ├── ImageInUse                image_in_use             a session goes on from the job's image
 ├── SessionActive             session_active           an active session cannot be deleted
 ├── Misconfigured             misconfigured            a setting or a service is unusable: fix and start again
@@ -341,9 +342,10 @@ class ProviderError(ImageQueueError):
 
 
 class ModerationBlocked(ProviderError):
-    """Refused by OpenAI's safety system; the same prompt will be refused again."""
+    """Refused by OpenAI's safety system, which may name `categories`; the same prompt will be refused again."""
 
     code = "moderation_blocked"
+    categories: tuple[str, ...] = ()
 
 
 class ProviderRefused(ProviderError):

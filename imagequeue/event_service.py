@@ -1,4 +1,4 @@
-"""Streams of events of a job, a session, or everything of an owner: a part of the one door, ImageQueue."""
+"""Streams of events of a job, a session, a batch, or everything of an owner: a part of the one door, ImageQueue."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
+from imagequeue.batch_records import BatchRecords
+from imagequeue.batch_streams import BatchStream
 from imagequeue.event_streams import EventStream, Scope, SharedLimiter, Sources
 from imagequeue.events import LastEventId
 from imagequeue.jobs import Job
@@ -26,10 +28,17 @@ class EventService:
     """Opens streams. `last_event_id` is what a client that comes back has got last."""
 
     def __init__(
-        self, log: EventLog, jobs: JobStore, limiter: LimiterStore, sessions: SessionService, changes: ChangeReader
+        self,
+        log: EventLog,
+        jobs: JobStore,
+        limiter: LimiterStore,
+        sessions: SessionService,
+        batches: BatchRecords,
+        changes: ChangeReader,
     ) -> None:
         self._sources = Sources(log, jobs, SharedLimiter(limiter), changes, threading.Event())
         self._sessions = sessions
+        self._batches = batches
 
     def of_job(self, job: Job, last_event_id: str = "") -> EventStream | None:
         """Events of one job, to its end; None when the client knows of its end."""
@@ -59,6 +68,21 @@ class EventService:
         moving = partial(log.unfinished_turns, session_id, MOST_MOVING)
         scope = Scope("session", session_id, turns, moving, partial(log.of_fleet, "session", session_id))
         return self._opened(scope, last_event_id)
+
+    def of_batch(self, batch_id: str, last_event_id: str = "", *, owner: str) -> BatchStream | None:
+        """Events of a batch, to its end; None when the client knows of its end.
+
+        Raises:
+            BatchNotFound: there is none, or it belongs to somebody else.
+        """
+        last = LastEventId.parse(last_event_id)
+        if self._batches.get(batch_id, owner).ended and last and last.ended:
+            return None
+        replay = partial(self._sources.log.of_fleet, "batch", batch_id)
+        scope = Scope("batch", batch_id, tuple, tuple, replay)
+        unreadable = "unknown_last_event_id" if last_event_id and last is None else ""
+        read = partial(self._batches.get, batch_id, owner)
+        return BatchStream(self._sources, scope, read, last.entry if last else None, unreadable)
 
     def of_owner(self, owner: str, last_event_id: str = "") -> EventStream:
         """Events of all jobs of an owner."""

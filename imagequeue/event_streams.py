@@ -228,9 +228,12 @@ class EventStream:
             self._position = entry.id
             event = event_of(entry)
             yield event
-            if self._scope.closes and ends(entry):
+            if self._closes_with(entry):
                 yield from self._end(event, entry.id)
                 return
+
+    def _closes_with(self, entry: Entry) -> bool:
+        return self._scope.closes and ends(entry)
 
     def _alive(self) -> StreamEvent:
         """A sign of life, with what to come back with."""

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, Self
 
 from pydantic import Field
 
+from imagequeue.batch_events import BATCH_EVENT, batch_event
 from imagequeue.jobs import Job, JobState, PriceEstimate
 from imagequeue.rate_limits import LimiterState
 from imagequeue.views import Timestamp, View, eta_seconds, image_path, utc, waiting_for
@@ -58,7 +59,7 @@ class LastEventId(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One thing that happened to a job. `data` is JSON."""
+    """One thing that happened to a job, or to a batch: then `job_id` is empty. `data` is JSON."""
 
     id: EntryId
     job_id: str
@@ -73,6 +74,9 @@ class JobEvent(View):
     state: JobState
     session_id: str | None = Field(default=None, description="The edit session that the job is a turn of.")
     turn: int | None = Field(default=None, description="Number of the turn, from 1.")
+    batch_id: str | None = Field(default=None, description="The batch that the job is a line of.")
+    line: int | None = Field(default=None, description="Number of the line in the batch's manifest, from 0.")
+    custom_id: str | None = Field(default=None, description="What the manifest calls the line.")
     attempt: int | None = Field(default=None, description="Number of the attempt, from 1.")
     at: Timestamp = Field(description="Since when.")
     error: str | None = Field(default=None, description="Code of the error that it ended with.")
@@ -101,6 +105,8 @@ class StreamEvent:
 
 def event_of(entry: Entry) -> StreamEvent:
     """What clients are told of an entry: a change of the state is `state`, anything else has its own name."""
+    if entry.event == BATCH_EVENT:
+        return StreamEvent(BATCH_EVENT, batch_event(entry.data).model_dump(mode="json"), str(entry.id))
     told: dict[str, Any] = {"id": entry.job_id, **json.loads(entry.data)}
     if "at" in told:
         told["at"] = utc(told["at"]).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -118,6 +124,9 @@ def state_event(job: Job) -> StreamEvent:
         state=job.state,
         session_id=job.session_id,
         turn=job.turn,
+        batch_id=job.batch_id,
+        line=job.line,
+        custom_id=job.custom_id,
         attempt=job.attempt or None,
         at=utc(_state_since(job)),
         error=job.error.code if job.error else None,

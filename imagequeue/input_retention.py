@@ -1,4 +1,4 @@
-"""Deletes input images that no job has named for the retention time. Jobs share them by their sha256.
+"""Deletes input images that no job has named for the retention time, and old manifests. Jobs share images by sha256.
 
 The round goes through the bucket a page at a time. An input's sidecar is written anew when it is used (see inputs.py),
 so its time in S3 tells when that was. Whatever a job that has not ended was submitted with is younger than the limit.
@@ -15,9 +15,11 @@ from ulid import ULID
 from imagequeue.errors import ImageNotFound
 from imagequeue.inputs import INPUT_PREFIX, STAGING_PREFIX, input_key, sidecar_key, touch_after_ms
 from imagequeue.jobs import is_job_id
-from imagequeue.objects import ObjectStore, StoredObject
+from imagequeue.objects import MANIFEST_PREFIX, ObjectStore, StoredObject
 from imagequeue.store.input_uses import InputUses
 
+_PREFIXES: Final = (INPUT_PREFIX, STAGING_PREFIX, MANIFEST_PREFIX)
+"""In the order of a round."""
 _PAGE: Final = 500
 _USE_WINDOW_MS: Final = 3_600_000
 """A use that was noted has written the sidecar anew by then."""
@@ -47,17 +49,18 @@ class InputRetention:
         after, due = self._uses.round()
         if due > now:
             return
-        prefix = STAGING_PREFIX if after.startswith(STAGING_PREFIX) else INPUT_PREFIX
+        place = next((place for place, prefix in enumerate(_PREFIXES) if after.startswith(prefix)), 0)
+        prefix = _PREFIXES[place]
         page = self._objects.listed(prefix, after, _PAGE)
         limit = self._limit(now)
         if prefix == INPUT_PREFIX:
             self._consider(page, limit)
         else:
-            self._delete_staged(page, limit)
+            self._delete_brought(page, limit)
         if len(page) == _PAGE:
             self._uses.go_on(page[-1].key, now)
-        elif prefix == INPUT_PREFIX:
-            self._uses.go_on(STAGING_PREFIX, now)
+        elif place + 1 < len(_PREFIXES):
+            self._uses.go_on(_PREFIXES[place + 1], now)
         else:
             self._uses.go_on("", now + self._round_ms)
 
@@ -90,8 +93,8 @@ class InputRetention:
                 continue
         return max(times)
 
-    def _delete_staged(self, page: Iterable[StoredObject], limit: int) -> None:
-        """What clients have put into the bucket and never used."""
+    def _delete_brought(self, page: Iterable[StoredObject], limit: int) -> None:
+        """What clients have put into the bucket: images never used, and manifests, which batches have copies of."""
         for stored in page:
             if stored.modified_at < limit:
                 self._objects.delete(stored.key)

@@ -7,7 +7,6 @@ that it was checked. `uploads/` holds what clients put there themselves, uncheck
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import re
 import tempfile
@@ -113,7 +112,7 @@ class InputStore:
         Raises:
             InvalidInput: it names no image in a way that is taken, or the image cannot be used.
         """
-        if source[:5].lower() == "data:":
+        if is_data_url(source):
             return self._resolve_data_url(source, field)
         if _is_url(source):
             check_url(source, self._fetcher.origins, field)
@@ -122,9 +121,20 @@ class InputStore:
             if self._use(match[1]) is None:
                 self._take_staged(match[1], field)
             return source
-        job = source.startswith("job:")
-        problem = f"{shown(source)} " + ("is not the output of a job" if job else "is no image source")
-        raise InvalidInput(InputFault.BAD_SOURCE, field, problem, _SOURCES)
+        raise _no_source(source, field)
+
+    def check(self, source: str, field: str) -> None:
+        """Judge what a client names by its form alone: nothing is looked up, fetched or kept.
+
+        Raises:
+            InvalidInput: it names no image in a way that is taken.
+        """
+        if is_data_url(source):
+            _data_content(source, field)
+        elif _is_url(source):
+            check_url(source, self._fetcher.origins, field)
+        elif not _UPLOAD.fullmatch(source):
+            raise _no_source(source, field)
 
     def describe(self, source: str, field: str = "image") -> InputImage:
         """What was found out about `upload:<sha256>`.
@@ -201,18 +211,11 @@ class InputStore:
         return PresignedUpload(url, {"Content-Type": content_type}, seconds)
 
     def _resolve_data_url(self, source: str, field: str) -> str:
-        match = _DATA_URL.fullmatch(source)
-        try:
-            content = base64.b64decode(match[2], validate=True) if match else None
-        except binascii.Error:
-            content = None
-        if match is None or content is None:
-            problem = f"{shown(source)} is not a base64 data: URL"
-            raise InvalidInput(InputFault.BAD_SOURCE, field, problem, "Write data:image/png;base64,<the image>.")
+        declared_type, content = _data_content(source, field)
         with self.folder() as folder:
             path = folder / "data"
             path.write_bytes(content)
-            return f"upload:{self.store_file(path, match[1] or None, field).sha256}"
+            return f"upload:{self.store_file(path, declared_type, field).sha256}"
 
     def _take_staged(self, sha256: str, field: str) -> None:
         """Check what a client has put under `uploads/`, and keep the very bytes that were checked.
@@ -290,8 +293,31 @@ class InputStore:
             raise InvalidInput(InputFault.HASH_MISMATCH, field, problem, "Upload the file again.")
 
 
+def is_data_url(source: str) -> bool:
+    """Whether a source is the image itself."""
+    return source[:5].lower() == "data:"
+
+
 def _is_url(source: str) -> bool:
     return source[:8].lower().startswith(_URL_SCHEMES)
+
+
+def _data_content(source: str, field: str) -> tuple[str | None, bytes]:
+    """The declared type, if there is one, and the bytes in a data: URL."""
+    match = _DATA_URL.fullmatch(source)
+    try:
+        if match:
+            return match[1] or None, base64.b64decode(match[2], validate=True)
+    except ValueError:  # binascii.Error, or letters that are no ASCII
+        pass
+    problem = f"{shown(source)} is not a base64 data: URL"
+    raise InvalidInput(InputFault.BAD_SOURCE, field, problem, "Write data:image/png;base64,<the image>.")
+
+
+def _no_source(source: str, field: str) -> InvalidInput:
+    job = source.startswith("job:")
+    problem = f"{shown(source)} " + ("is not the output of a job" if job else "is no image source")
+    return InvalidInput(InputFault.BAD_SOURCE, field, problem, _SOURCES)
 
 
 def _missing(sha256: str, field: str) -> InvalidInput:

@@ -6,7 +6,7 @@ in Redis finds it in S3.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
@@ -21,6 +21,8 @@ from imagequeue.store.archive import ArchiveStore
 from imagequeue.store.job_search import JobFilter, newest_job_ids
 from imagequeue.store.jobs import JobStore
 
+_LOOKED_AT: Final = 100
+"""Of many jobs, such as a batch's, those read before it is known whether they fill the page."""
 _READ_AT_ONCE: Final = 16
 """Records read from S3 at once by one process."""
 
@@ -72,11 +74,15 @@ class JobRecords:
         """Up to `limit` ids of jobs that match, newest first, older than the id `after`."""
         if wanted.among is not None:
             ids = [job_id for job_id in sorted(wanted.among, reverse=True) if after is None or job_id < after]
-            return [job.id for job in self.get_many(ids) if wanted.takes(job)][:limit]
+            return list(islice(self._matching(ids, wanted), limit))
         # First all of Redis: what is archived meanwhile is found afterwards, and what was found twice counts once.
         in_redis = list(islice(newest_job_ids(self._jobs, wanted, after, limit), limit))
         archived = self._archive.newest_ids(wanted, after, limit)
         return sorted({*in_redis, *archived}, reverse=True)[:limit]
+
+    def _matching(self, ids: Sequence[str], wanted: JobFilter) -> Iterator[str]:
+        for start in range(0, len(ids), _LOOKED_AT):
+            yield from (job.id for job in self.get_many(ids[start : start + _LOOKED_AT]) if wanted.takes(job))
 
     def archived(self, job_id: str) -> Job | None:
         """The record in S3, whosever it is; None when there is none.

@@ -21,11 +21,14 @@ from imagequeue.requests import AnyRequest, EditRequest, GenerateRequest, TurnRe
 from imagequeue.sizes import parse_size
 
 JobType = Literal["generate", "edit", "turn"]
+Route = Literal["direct", "responses", "batch"]
+"""How a request went to OpenAI: to its endpoint, by the Responses API, or in a batch of OpenAI's at half the price."""
 Lane = Literal["interactive", "batch"]
 LANES: Final[tuple[Lane, ...]] = ("interactive", "batch")
 """In the order of service."""
 DEFAULT_RETENTION_MS: Final = 30 * 86_400_000
 """Of records that do not say how long they are kept."""
+_ID_TAIL: Final = 8
 _JOB_ID: Final = re.compile(r"job_[0-7][0-9A-HJKMNP-TV-Z]{25}")
 
 
@@ -73,7 +76,7 @@ class Attempt(Frozen):
     ended: int | None = None
     outcome: AttemptOutcome | None = None
     request_id: str | None = None  # OpenAI's, for its support
-    route: Literal["direct", "responses"] | None = None
+    route: Route | None = None
     code: str | None = None  # of the error that ended it
     error: str | None = None
     cost_usd_estimated: float | None = None  # None: not known
@@ -145,6 +148,11 @@ class JobError(Frozen):
     code: str
     message: str
     retryable: bool = False
+    categories: tuple[str, ...] = Field(
+        default=(),
+        exclude_if=lambda categories: not categories,
+        description="Of a refusal: what OpenAI's safety system names, if it does.",
+    )
 
 
 class PriceEstimate(Frozen):
@@ -154,6 +162,11 @@ class PriceEstimate(Frozen):
     expected_usd: float
     high_usd: float
     price_table: str = pricing.PRICE_TABLE_VERSION
+
+    def times(self, factor: float) -> PriceEstimate:
+        """So many of it, or a part."""
+        figures = {name: round(getattr(self, name) * factor, 6) for name in ("low_usd", "expected_usd", "high_usd")}
+        return self.model_copy(update=figures)
 
 
 class Job(Frozen):
@@ -173,6 +186,9 @@ class Job(Frozen):
     key_id: str | None = None  # the API key that pays; None: submitted without one
     session_id: str | None = None
     turn: int | None = None  # 1, 2, … in the order of submit; never given twice
+    batch_id: str | None = None
+    line: int | None = None  # of the batch's manifest, from 0
+    custom_id: str | None = None  # what the manifest calls the line
     webhook: str | None = None  # URL that is told of its end
     started_at: int | None = None
     finished_at: int | None = None
@@ -187,6 +203,7 @@ class Job(Frozen):
     cost_usd_estimated: float | None = None
     error: JobError | None = None
     notes: tuple[str, ...] = ()
+    reused_from: str | None = None  # the job whose images these are copies of: no call was made
     retention_ms: int = DEFAULT_RETENTION_MS  # how long it is kept after its end
 
     @property
@@ -231,8 +248,10 @@ class NewJob(Frozen):
     key_id: str | None = None
     idempotency: Idempotency | None = None
     session_id: str | None = None
+    custom_id: str | None = None
     retention_ms: int = DEFAULT_RETENTION_MS
     webhook: str | None = None
+    price_share: float = 1.0  # of the price of a call of its own
 
     @property
     def fingerprint(self) -> str:
@@ -242,25 +261,12 @@ class NewJob(Frozen):
     @property
     def estimate(self) -> PriceEstimate:
         """Its price before the call."""
-        request = self.request
-        size = parse_size(request.size)
-        figures = pricing.estimate(
-            request.prompt, size, request.quality, request.n, self._inputs, request.partial_images
-        )
-        return PriceEstimate(low_usd=figures.low_usd, expected_usd=figures.expected_usd, high_usd=figures.high_usd)
+        return price_of(self.request).times(self.price_share)
 
     @property
     def load(self) -> Load:
         """What its call uses of OpenAI's limits per minute."""
-        request = self.request
-        size, partials = parse_size(request.size), request.partial_images
-        tokens = pricing.expected_tokens(request.prompt, size, request.quality, request.n, self._inputs, partials)
-        return Load(images=request.n, tokens=tokens, input_images=self._inputs)
-
-    @property
-    def _inputs(self) -> int:
-        request = self.request
-        return 0 if isinstance(request, GenerateRequest) else max(1, len(request.images))
+        return load_of(self.request)
 
 
 class Claim(Frozen):
@@ -291,13 +297,36 @@ class Result(Frozen):
     request_id: str | None = None
 
 
+def price_of(request: GenerateRequest | EditRequest | TurnRequest) -> PriceEstimate:
+    """What a request's call may cost."""
+    size, partials = parse_size(request.size), request.partial_images
+    figures = pricing.estimate(request.prompt, size, request.quality, request.n, _inputs(request), partials)
+    return PriceEstimate(low_usd=figures.low_usd, expected_usd=figures.expected_usd, high_usd=figures.high_usd)
+
+
+def load_of(request: GenerateRequest | EditRequest | TurnRequest) -> Load:
+    """What a request's call uses of OpenAI's limits per minute."""
+    size, partials, inputs = parse_size(request.size), request.partial_images, _inputs(request)
+    tokens = pricing.expected_tokens(request.prompt, size, request.quality, request.n, inputs, partials)
+    return Load(images=request.n, tokens=tokens, input_images=inputs)
+
+
+def _inputs(request: GenerateRequest | EditRequest | TurnRequest) -> int:
+    return 0 if isinstance(request, GenerateRequest) else max(1, len(request.images))
+
+
 def is_job_id(text: str) -> bool:
     """Whether `text` has the form of a job id: `job_` and 26 ULID characters."""
     return _JOB_ID.fullmatch(text) is not None
 
 
+def image_filename(job_id: str, label: str | None, index: int, extension: str) -> str:
+    """What a job's image is called when it is saved."""
+    return f"{label or 'image'}-{job_id[-_ID_TAIL:].lower()}-{index}.{extension}"
+
+
 def fingerprint(model: str, request: GenerateRequest | EditRequest | TurnRequest) -> str:
     """Sha256, hexadecimal, of what decides the picture and where it goes."""
-    decisive = request.model_dump(mode="json", exclude={"on_unknown_outcome", "partial_images", "webhook"})
+    decisive = request.model_dump(mode="json", exclude={"on_unknown_outcome", "partial_images", "webhook", "reuse"})
     canonical = json.dumps([model, decisive], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +20,8 @@ from imagequeue.settings import Settings
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
+MANIFEST_PREFIX: Final = "manifests/"
+"""Of the keys of manifests that clients have put here, each below a folder of its owner."""
 CACHE_FOREVER: Final = "private, max-age=31536000, immutable"
 """Keys are never written twice with other bytes."""
 _CONNECT_TIMEOUT_SECONDS: Final = 5
@@ -95,6 +97,15 @@ class ObjectStore:
                 ContentDisposition=_disposition(filename),
             )
 
+    def copy(self, key: str, target: str) -> None:
+        """Copy an object within the bucket; S3 does it, byte for byte, and its bytes pass nobody else.
+
+        Raises:
+            ImageNotFound: there is none.
+        """
+        with _translated(key):
+            self._client.copy_object(Bucket=self._bucket, Key=target, CopySource={"Bucket": self._bucket, "Key": key})
+
     def get_bytes(self, key: str) -> bytes:
         """Read an object.
 
@@ -103,6 +114,21 @@ class ObjectStore:
         """
         with _translated(key):
             return self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+
+    def open(self, key: str) -> Iterator[bytes]:
+        """Read an object piece by piece; it is asked for at once. Taking a piece may raise ObjectsUnavailable.
+
+        Raises:
+            ImageNotFound: there is none.
+        """
+        with _translated(key):
+            body = self._client.get_object(Bucket=self._bucket, Key=key)["Body"]
+
+        def chunks() -> Iterator[bytes]:
+            with closing(body), _translated(key):
+                yield from body.iter_chunks(_CHUNK_BYTES)
+
+        return chunks()
 
     def find_bytes(self, key: str) -> bytes | None:
         """Read an object; None when there is none."""

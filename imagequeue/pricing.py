@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 PRICE_TABLE_VERSION: Final = "2026-08"
@@ -21,6 +22,8 @@ _CHARACTERS_PER_TOKEN: Final = 4  # OpenAI's rule of thumb for English text; use
 _INPUT_IMAGE_TOKENS: Final = (300, 1_500, 6_500)
 """Least, expected and most tokens of one input image. gpt-image-2's are not published; gpt-image-1 counts up to about
 6,300 for a high-fidelity input, so the bounds are wide. What is settled is what OpenAI counted."""
+BATCH_API_FACTOR: Final = 0.5
+"""Of each price, through OpenAI's Batch API, says its guide."""
 PARTIAL_IMAGE_TOKENS: Final = 100
 """Output tokens of each partial image that is streamed before the image itself, says OpenAI's image guide."""
 _AUTO_SIZE: Final = (1024, 1024)
@@ -46,6 +49,7 @@ class TokenUsage:
     input_image_tokens: int | None = None
 
 
+@lru_cache(maxsize=1024)  # batches have thousands of lines of few sizes
 def output_tokens(width: int, height: int, quality: FixedQuality) -> int:
     """Tokens of one output image of `width` × `height` pixels.
 

@@ -53,6 +53,8 @@ class LimiterState:
     paused_until: int | None = None
     pause_text: str = ""
     images_per_minute: float = 0  # as the workers' settings say, or as 429s taught; 0: no limit is known
+    tokens_per_minute: float = 0  # as the workers' settings say; 0: no limit is known
+    input_images_per_minute: float = 0  # the same
     parked: int = 0  # jobs that wait for room
     measured: Mapping[str, float] = field(default_factory=dict[str, float])  # seconds of calls lately, by class
 
@@ -72,6 +74,8 @@ class LimiterState:
             paused_until=paused_until if paused_until > now else None,
             pause_text=fields.get("pause_text", "") if paused_until > now else "",
             images_per_minute=_images_per_minute(fields, now),
+            tokens_per_minute=float(fields.get("limit_tokens", 0)),
+            input_images_per_minute=float(fields.get("limit_inputs", 0)),
             parked=parked,
             measured={name: float(text.partition(":")[0]) / 1000 for name, text in durations.items()},
         )

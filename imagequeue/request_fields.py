@@ -32,6 +32,13 @@ def _not_transparent(value: object) -> object:
     return value
 
 
+def no_boolean(value: object) -> object:
+    """For numbers that may come as text, from a query: true is not 1."""
+    if isinstance(value, bool):
+        raise broken("number", "must be a number", "20")
+    return value
+
+
 def _filename_prefix(value: str) -> str | None:
     """Letters, digits and hyphens of the given label, at most 60; None when nothing is left."""
     plain = unicodedata.normalize("NFKD", value).encode("ascii", "ignore").decode()
@@ -180,6 +187,17 @@ OnUnknownOutcome = Annotated[
         description="What to do after a call to OpenAI whose fate is not known (no answer came): `retry` calls once "
         "more and may pay twice, `fail` ends the job. Either way the attempt is shown. Default: the server's setting.",
         examples=["fail"],
+    ),
+]
+Reuse = Annotated[
+    bool,
+    Field(
+        strict=True,
+        description="Whether the images of an identical earlier request of yours will do: then the job succeeds at "
+        "once with copies of them, costs nothing, and names the earlier job in `reused_from` and `notes`. Otherwise, "
+        "also while the earlier one still runs, it is a job as any other. Not looked for where an image is given by an "
+        "http(s) URL.",
+        examples=[True],
     ),
 ]
 WebhookUrl = Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Final, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -23,12 +24,16 @@ from imagequeue.request_fields import (
     PartialImages,
     Prompt,
     Quality,
+    Reuse,
     Size,
     User,
     WebhookUrl,
 )
 
 _GIVEN_SHOWN: Final = 80
+REUSE_NOTE: Final = "reuse: "
+"""What notes about `reuse` begin with."""
+_URLS: Final = ("http://", "https://")
 _VIOLATIONS_SHOWN: Final = 20
 """A body of 100,000 unknown fields must not cost 100,000 explanations."""
 
@@ -58,6 +63,7 @@ class GenerateRequest(_Request):
     n: ImageCount = 1
     output_format: OutputFormat = "png"
     moderation: Moderation = "auto"
+    reuse: Reuse = Field(default=False, exclude_if=lambda reuse: not reuse)
 
 
 class EditRequest(_Request):
@@ -68,6 +74,12 @@ class EditRequest(_Request):
     mask: Mask | None = None
     n: ImageCount = 1
     output_format: OutputFormat = "png"
+    reuse: Reuse = Field(default=False, exclude_if=lambda reuse: not reuse)
+
+    @property
+    def has_urls(self) -> bool:
+        """Whether an image is given by a URL: what is behind it is not known before it is fetched."""
+        return any(source.lower().startswith(_URLS) for source in (*self.images, self.mask or ""))
 
 
 class ContinueSessionRequest(_Request):
@@ -112,6 +124,7 @@ ANY_REQUEST: Final = TypeAdapter[GenerateRequest | EditRequest | TurnRequest](An
 
 _JOB_REQUESTS: Final[dict[str, type[JobRequest]]] = {"generate": GenerateRequest, "edit": EditRequest}
 _RULES: Final = {
+    "string_unicode": "must be valid Unicode (a lone surrogate was found)",
     "tuple_type": "must be a list",
     "too_long": "may have at most {max_length} entries, not {actual_length}",
     "too_short": "must have at least {min_length} entry",
@@ -148,9 +161,15 @@ def parse_as(model: type[Request], data: Mapping[str, object]) -> Request:
 
 def ignored_settings(request: GenerateRequest | EditRequest | TurnRequest) -> list[str]:
     """Notes on what will not be done as asked."""
+    notes: list[str] = []
     if request.output_format == "png" and request.output_compression is not None:
-        return ["output_compression is ignored for png."]
-    return []
+        notes.append("output_compression is ignored for png.")
+    if isinstance(request, EditRequest) and request.reuse and request.has_urls:
+        notes.append(
+            f"{REUSE_NOTE}not looked for, because what is behind an http(s) URL is not known before the worker fetches "
+            "it. Upload the image (POST /v1/uploads) to have equal edits found."
+        )
+    return notes
 
 
 def violations(error: ValidationError, model: type[BaseModel]) -> list[Violation]:
@@ -185,11 +204,15 @@ def _rule(problem: ErrorDetails) -> str:
 
 
 def _example(model: type[BaseModel], field: str) -> object:
-    properties = cast("dict[str, dict[str, object]]", model.model_json_schema().get("properties", {}))
-    schema = properties.get(field, {})
+    schema = _properties(model).get(field, {})
     options = cast("list[dict[str, object]]", schema.get("anyOf", [schema]))
     examples = cast("list[object]", schema.get("examples") or options[0].get("examples") or ["see /docs"])
     return examples[0]
+
+
+@cache  # making it takes a millisecond, and a manifest may have thousands of bad lines
+def _properties(model: type[BaseModel]) -> Mapping[str, Mapping[str, object]]:
+    return cast("Mapping[str, Mapping[str, object]]", model.model_json_schema().get("properties", {}))
 
 
 def shown(value: object) -> str:

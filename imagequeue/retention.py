@@ -11,6 +11,8 @@ from typing import Final, Self, TypeVar
 
 import structlog
 
+from imagequeue.batch_records import BatchRecords
+from imagequeue.batch_retention import BatchRetention
 from imagequeue.errors import ImageInUse, JobNotFound, SessionNotFound, Unavailable
 from imagequeue.input_retention import InputRetention
 from imagequeue.job_records import JobRecords
@@ -21,12 +23,14 @@ from imagequeue.session_records import SessionRecords
 from imagequeue.sessions import SessionState
 from imagequeue.settings import Settings
 from imagequeue.store.archive import ArchiveEntry, ArchiveStore, Bucket
+from imagequeue.store.batches import BatchStore
 from imagequeue.store.connection import RedisClient
 from imagequeue.store.fleet import FleetStore
 from imagequeue.store.input_uses import InputUses
 from imagequeue.store.jobs import JobStore
 from imagequeue.store.keys import Keys
 from imagequeue.store.removals import RemovalStore
+from imagequeue.store.reuse import ReuseStore
 from imagequeue.store.sessions import SessionStore
 
 _AT_ONCE: Final = 8
@@ -53,10 +57,13 @@ class Retention:
         sessions: SessionStore,
         archive: ArchiveStore,
         removals: RemovalStore,
+        reuse: ReuseStore,
+        objects: ObjectStore,
         job_records: JobRecords,
         session_records: SessionRecords,
         removal: Removal,
         inputs: InputRetention,
+        batches: BatchRetention,
     ) -> None:
         self._hot_ms = settings.hot_ms
         # What cannot go now is looked at again after this: hours by default.
@@ -67,10 +74,13 @@ class Retention:
         self._sessions = sessions
         self._archive = archive
         self._removals = removals
+        self._reuse = reuse
+        self._objects = objects
         self._job_records = job_records
         self._session_records = session_records
         self._removal = removal
         self._inputs = inputs
+        self._batches = batches
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="retention")
 
     @classmethod
@@ -78,7 +88,7 @@ class Retention:
         """Retention of what is on one Redis and in one bucket; `records` reads jobs there."""
         keys = Keys(settings.key_prefix)
         jobs, sessions, removals = JobStore(client, keys), SessionStore(client, keys), RemovalStore(client, keys)
-        session_records = SessionRecords(sessions, objects)
+        session_records, batches = SessionRecords(sessions, objects), BatchStore(client, keys)
         return cls(
             settings,
             fleet=FleetStore(client, keys),
@@ -86,10 +96,13 @@ class Retention:
             sessions=sessions,
             archive=ArchiveStore(client, keys),
             removals=removals,
+            reuse=ReuseStore(client, keys, jobs),
+            objects=objects,
             job_records=records,
             session_records=session_records,
             removal=Removal(removals, jobs, records, session_records, objects),
             inputs=InputRetention(objects, InputUses(client, keys), settings.retention_ms),
+            batches=BatchRetention(batches, BatchRecords(batches, objects), objects, hot_ms=settings.hot_ms),
         )
 
     def round(self) -> None:
@@ -100,10 +113,12 @@ class Retention:
         """
         now = self._fleet.now()
         self._each(self._removal.go_on, self._removals.leaving(now, _LIMIT))
+        self._each(self._delete_copies, self._reuse.abandoned_copies(now, _LIMIT))
         self._each(self._archive_job, self._archive.finished(now - self._hot_ms, _LIMIT))
         for bucket in self._archive.expiring(now, _ARCHIVES):
             self._expire(bucket, now)
         self._each(lambda session_id: self._session(session_id, now), self._removals.closed_sessions(now, _LIMIT))
+        self._each(lambda step: step(), self._batches.steps(now, _LIMIT))
         self._inputs.round(now)
 
     def close(self) -> None:
@@ -127,6 +142,11 @@ class Retention:
 
         for _ in self._pool.map(take, items):
             pass
+
+    def _delete_copies(self, folder: str) -> None:
+        """Delete what was copied for a job that was never stored."""
+        self._objects.delete_all(folder)
+        self._reuse.forget_copies(folder)
 
     def _archive_job(self, job_id: str) -> None:
         try:

@@ -12,7 +12,11 @@ from pathlib import Path
 from typing import Final, Literal
 
 from imagequeue.api_keys import LOCAL_OWNER
+from imagequeue.batch_service import BatchService
+from imagequeue.cancelling import Cancelling
+from imagequeue.drafts import Drafts
 from imagequeue.errors import ImageNotFound
+from imagequeue.estimate_service import EstimateService
 from imagequeue.event_service import EventService
 from imagequeue.health import PartHealth, part_healths
 from imagequeue.inputs import InputStore
@@ -20,13 +24,15 @@ from imagequeue.job_records import JobRecords
 from imagequeue.job_waiting import JobWaiting
 from imagequeue.jobs import Image, Job, JobState, JobType, Lane, NewJob
 from imagequeue.key_service import KeyService
+from imagequeue.manifest_service import ManifestService, manifest_service
 from imagequeue.objects import ObjectStore
 from imagequeue.open_calls import OpenCall, OpenCalls
 from imagequeue.partial_images import PartialImages
 from imagequeue.queue import Dispatcher, make_celery
 from imagequeue.removal import Removal
-from imagequeue.requests import EditRequest, JobRequest
+from imagequeue.requests import JobRequest
 from imagequeue.retrying import request_again
+from imagequeue.reusing import Reusing
 from imagequeue.session_records import SessionRecords
 from imagequeue.session_service import SessionService
 from imagequeue.settings import Settings
@@ -39,11 +45,12 @@ from imagequeue.store.event_log import EventLog
 from imagequeue.store.fleet import FleetStore
 from imagequeue.store.input_uses import InputUses
 from imagequeue.store.job_search import JobFilter
-from imagequeue.store.jobs import JobStore, job_finished
+from imagequeue.store.jobs import JobStore
 from imagequeue.store.keys import Keys
 from imagequeue.store.limiter import LimiterStore
 from imagequeue.store.open_calls import OpenCallStore
 from imagequeue.store.removals import RemovalStore
+from imagequeue.store.reuse import ReuseStore
 from imagequeue.store.sessions import SessionStore
 from imagequeue.store.usage import UsageStore
 from imagequeue.store.webhook_deliveries import WebhookDeliveryStore
@@ -72,7 +79,8 @@ class ImageQueue:
         dispatcher: Dispatcher,
         changes: ChangeReader,
         inputs: InputStore,
-        sources: Sources,
+        drafts: Drafts,
+        batches: BatchService,
         sessions: SessionService,
         submission: Submission,
         keys: KeyService,
@@ -82,6 +90,8 @@ class ImageQueue:
         calls: OpenCalls,
         partials: PartialImages,
         webhooks: WebhookService,
+        manifests: ManifestService,
+        estimates: EstimateService,
         connections: Sequence[RedisClient],
     ) -> None:
         self._settings = settings
@@ -92,13 +102,16 @@ class ImageQueue:
         self._objects = objects
         self._dispatcher = dispatcher
         self._changes = changes
-        self._sources = sources
+        self._drafts = drafts
+        self.batches = batches
         self.inputs = inputs
         self.sessions = sessions
         self.events = events
         self.calls = calls
         self.partials = partials
         self.webhooks = webhooks
+        self.manifests = manifests
+        self.estimates = estimates
         self._submission = submission
         self.keys = keys
         self._removal = removal
@@ -115,7 +128,7 @@ class ImageQueue:
             InvalidRequest: the webhook cannot be used.
             StoreUnavailable: nothing was stored, or the answer was lost; nothing is spent before a worker has it.
         """
-        return self._submission.submit(terms, lambda: (self._new_job(request, terms, lane), None))
+        return self._submission.submit(terms, lambda: (self._drafts.draft(request, terms, lane), None))
 
     def retry(self, job_id: str, terms: Terms = LOCAL_TERMS) -> Submitted:
         """Submit the request of a job that failed or was cancelled once more, as a new job in the same lane.
@@ -137,7 +150,7 @@ class ImageQueue:
         if terms.idempotency:
             submitted = self.submit(request, terms)
             return OpenCall(submitted.job, token="", reattached=submitted.replayed)
-        return self.calls.submit(self._new_job(request, terms, "interactive"), again=again)
+        return self.calls.submit(self._drafts.draft(request, terms, "interactive"), again=again)
 
     def handed_over(self, job_id: str, *, owner: str = LOCAL_OWNER) -> None:
         """Note that a job's result has reached whoever asked for it: the same call from now on is a new one.
@@ -189,6 +202,7 @@ class ImageQueue:
     def stop_waiting(self) -> None:
         """Let every wait, now and from now on, return the jobs as they are, and every stream of events end."""
         self._waiting.stop()
+        self.batches.stopping = True
         self.events.stop()
         self._changes.wake_all()
 
@@ -198,16 +212,19 @@ class ImageQueue:
         state: JobState | None = None,
         job_type: JobType | None = None,
         session_id: str | None = None,
+        batch_id: str | None = None,
         cursor: str | None = None,
         limit: int,
         owner: str = LOCAL_OWNER,
     ) -> JobPage:
-        """A page of the owner's jobs, newest first, of one state, type or session if asked for.
+        """A page of the owner's jobs, newest first, of one state, type, session or batch if asked for.
 
         Raises:
-            SessionNotFound: no such session, or it belongs to somebody else.
+            SessionNotFound, BatchNotFound: no such session or batch, or it belongs to somebody else.
         """
         among = None if session_id is None else self.sessions.turn_job_ids(session_id, owner=owner)
+        if batch_id is not None:
+            among = self.batches.job_ids(batch_id, owner=owner)
         wanted = JobFilter(owner, state, job_type, among)
         ids = self._records.newest_ids(wanted, cursor, limit + 1)
         jobs = self._views(self._records.get_many(ids[:limit]))
@@ -219,17 +236,7 @@ class ImageQueue:
         Raises:
             JobFinished: it has ended already.
         """
-        job = self.get(job_id, owner=owner)
-        if job.state is JobState.CANCELLED:
-            return job
-        if job.state.terminal:  # perhaps archived: the store does not know it then
-            raise job_finished(job)
-        ending = self._store.cancel(job)
-        if ending.next_job_id:
-            self._dispatcher.dispatch(ending.next_job_id, "interactive")
-        if ending.announced:
-            self._dispatcher.announce(job_id)
-        return self._store.get(job_id)
+        return Cancelling(self._store, self._records, self._dispatcher).cancel(job_id, owner)
 
     def delete(self, job_id: str, *, owner: str = LOCAL_OWNER) -> None:
         """Delete a job that has ended, with its images and all that is known of it but what it cost.
@@ -312,23 +319,7 @@ class ImageQueue:
         request = request_again(job)
         # Who asks for another try knows how this one ended: an equal call must not lead back to it.
         self._submission.handed_over(job)
-        return self._new_job(request, terms, job.lane)
-
-    def _new_job(self, request: JobRequest, terms: Terms, lane: Lane) -> NewJob:
-        webhook = self.webhooks.checked(request.webhook)
-        if isinstance(request, EditRequest):
-            request = self._sources.resolve(request, terms.owner)
-        return NewJob(
-            request=request.model_copy(update={"webhook": None}),
-            webhook=webhook,
-            owner=terms.owner,
-            key_id=terms.key_id,
-            idempotency=terms.idempotency,
-            lane=lane,
-            model=self._settings.model,
-            on_unknown_outcome=request.on_unknown_outcome or self._settings.on_unknown_outcome,
-            retention_ms=self._settings.retention_ms,
-        )
+        return self._drafts.draft(request, terms, job.lane)
 
     def _image(self, job_id: str, index: int, owner: str) -> Image:
         job = self.get(job_id, owner=owner)
@@ -356,31 +347,39 @@ def open_queue(settings: Settings) -> ImageQueue:
     removal = Removal(RemovalStore(client, keys), store, records, session_records, objects)
     inputs = InputStore(objects, settings, InputUses(client, keys))
     sources = Sources(inputs, records)
-    submission = Submission(store, records, DeliveryStore(client, keys), dispatcher)
+    reusing = Reusing(ReuseStore(client, keys, store), records, objects)
+    submission = Submission(store, records, DeliveryStore(client, keys), reusing, dispatcher)
     webhooks = WebhookService(settings, WebhookStore(client, keys), WebhookDeliveryStore(client, keys), dispatcher)
     sessions = SessionService(
         settings, store, records, session_store, session_records, limiter, submission, sources, removal, webhooks
     )
-    changes = ChangeReader(reading, keys.changes)
+    changes, fleet = ChangeReader(reading, keys.changes), FleetStore(client, keys)
+    key_service = KeyService(settings, KeyStore(client, keys))
+    manifests = manifest_service(settings, objects, sources, webhooks)
+    cancels = Cancelling(store, records, dispatcher)
+    batches = BatchService.on(client, settings, objects, records, manifests.store, limiter, changes, webhooks, cancels)
     return ImageQueue(
         settings=settings,
         store=store,
         records=records,
-        fleet=FleetStore(client, keys),
+        fleet=fleet,
         limiter=limiter,
         objects=objects,
         dispatcher=dispatcher,
         changes=changes,
         inputs=inputs,
-        sources=sources,
+        drafts=Drafts(settings, sources, webhooks),
+        batches=batches,
         sessions=sessions,
         submission=submission,
-        keys=KeyService(settings, KeyStore(client, keys)),
-        events=EventService(EventLog(client, keys), store, limiter, sessions, changes),
+        keys=key_service,
+        events=EventService(EventLog(client, keys), store, limiter, sessions, batches.records, changes),
         removal=removal,
         usage=UsageReports(UsageStore(client, keys)),
         calls=OpenCalls(submission, OpenCallStore(client, keys)),
         partials=PartialImages(objects, settings.presigned_url_seconds),
         webhooks=webhooks,
+        manifests=manifests,
+        estimates=EstimateService(settings, limiter, fleet, key_service),
         connections=(client, reading),
     )

@@ -10,7 +10,7 @@ import os
 import re
 import tempfile
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from imagequeue.errors import Misconfigured
 from imagequeue.rate_limits import RateLimits
 
+DEFAULT_MODEL: Final = "gpt-image-2"
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Days = Annotated[float, Field(gt=0, le=36_500, allow_inf_nan=False)]
 _ORIGIN = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:\d{1,5})?")
@@ -83,7 +84,7 @@ class Settings(BaseSettings):
     openai_project_id: str | None = Field(
         default=None, validation_alias="OPENAI_PROJECT_ID", description="OpenAI project."
     )
-    model: str = Field(default="gpt-image-2", description="Image model that every job is sent to.")
+    model: str = Field(default=DEFAULT_MODEL, description="Image model that every job is sent to.")
     openai_timeout_seconds: Seconds = Field(
         default=360,
         description="Longest silence, in seconds, of one call to OpenAI before its outcome counts as unknown.",
@@ -133,6 +134,22 @@ class Settings(BaseSettings):
         ge=0,
         le=0.9,
         description="Part of each limit per minute that batch jobs leave to interactive ones while those come.",
+    )
+
+    batch_window: int = Field(
+        default=100,
+        ge=1,
+        le=10_000,
+        description="Lines of one batch in flight at most, unless the batch says otherwise.",
+    )
+
+    economy_poll_seconds: Seconds = Field(
+        default=60, description="How often OpenAI is asked how far a batch of its Batch API is, in seconds."
+    )
+    economy_margin_seconds: Seconds = Field(
+        default=900,
+        description="How long before its latest time, in seconds, a line of the economy lane leaves OpenAI's Batch API "
+        "to meet the deadline: OpenAI may take ten minutes to let it go.",
     )
 
     worker_slots: int = Field(default=128, ge=1, le=1000, description="Calls that one worker process holds at once.")
@@ -206,6 +223,12 @@ class Settings(BaseSettings):
         default=67_108_864,
         ge=1024,
         description="Largest JSON request body in bytes of edits and sessions, with the images in data: URLs.",
+    )
+
+    max_manifest_bytes: int = Field(
+        default=200_000_000,
+        ge=1024,
+        description="Largest manifest of a batch in bytes, with images in data: URLs; as OpenAI's Batch API has it.",
     )
 
     mcp_wait_seconds: Seconds = Field(

@@ -46,16 +46,19 @@ def canonical_size(value: str) -> str:
     if match is None:
         raise broken("size_form", "must be 'auto' or WIDTHxHEIGHT in pixels", "1536x1024")
     width, height = int(match[1]), int(match[2])
-    nearest = _nearest_allowed(width, height)
     if width % EDGE_STEP or height % EDGE_STEP:
-        raise broken("size_step", f"both edges must be multiples of {EDGE_STEP}", nearest)
+        raise broken("size_step", f"both edges must be multiples of {EDGE_STEP}", _nearest_allowed(width, height))
     if max(width, height) > MAX_EDGE:
-        raise broken("size_edge", f"no edge may be longer than {MAX_EDGE} pixels", nearest)
+        raise broken("size_edge", f"no edge may be longer than {MAX_EDGE} pixels", _nearest_allowed(width, height))
     if max(width, height) > MAX_RATIO * min(width, height):
-        raise broken("size_ratio", f"the aspect ratio must lie within 1:{MAX_RATIO} and {MAX_RATIO}:1", nearest)
+        raise broken(
+            "size_ratio",
+            f"the aspect ratio must lie within 1:{MAX_RATIO} and {MAX_RATIO}:1",
+            _nearest_allowed(width, height),
+        )
     if not MIN_PIXELS <= width * height <= MAX_PIXELS:
         rule = f"width × height must lie within {MIN_PIXELS:,} and {MAX_PIXELS:,} pixels"
-        raise broken("size_pixels", rule, nearest)
+        raise broken("size_pixels", rule, _nearest_allowed(width, height))
     return f"{width}x{height}"
 
 

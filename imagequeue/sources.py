@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final, TypeVar
 
 from imagequeue.errors import ImageNotFound, InputFault, InvalidInput, JobNotFound
 from imagequeue.input_images import InputImage, check_mask
-from imagequeue.inputs import InputStore
+from imagequeue.inputs import InputStore, is_data_url
 from imagequeue.job_records import JobRecords
 from imagequeue.requests import EditRequest, StartSessionRequest
 
@@ -28,12 +29,36 @@ class Sources:
         Raises:
             InvalidInput: an image cannot be used; nothing is spent.
         """
-        images = tuple(self._resolve(source, f"images[{index}]", owner) for index, source in enumerate(request.images))
-        mask = self._resolve(request.mask, "mask", owner) if request.mask else None
-        first, mask_image = self._known(images[0]), self._known(mask)
+        resolved = [self._resolve(source, field, owner) for source, field in _named_sources(request)]
+        found = _with_sources(request, resolved)
+        first, mask_image = self._known(found.images[0]), self._known(found.mask)
         if first and mask_image:  # what is a URL yet is checked by the worker, before the call
             check_mask(mask_image, first)
-        return request.model_copy(update={"images": images, "mask": mask})
+        return found
+
+    def check(self, request: WithImages) -> None:
+        """Judge the sources of a request by their form alone.
+
+        Raises:
+            InvalidInput: one names no image in a way that is taken.
+        """
+        for source, field in _named_sources(request):
+            self._check(source, field)
+
+    def keep_data(self, request: WithImages) -> WithImages:
+        """The request with its data: URLs as uploads, which are kept; other sources are judged by their form alone.
+
+        Raises:
+            InvalidInput: an image cannot be used.
+        """
+        named = _named_sources(request)
+        kept = [self._inputs.resolve(*each) if is_data_url(each[0]) else self._check(*each) for each in named]
+        return _with_sources(request, kept)
+
+    def _check(self, source: str, field: str) -> str:
+        if _JOB_IMAGE.fullmatch(source) is None:
+            self._inputs.check(source, field)
+        return source
 
     def _resolve(self, source: str, field: str, owner: str) -> str:
         match = _JOB_IMAGE.fullmatch(source)
@@ -49,3 +74,17 @@ class Sources:
 
     def _known(self, source: str | None) -> InputImage | None:
         return self._inputs.describe(source) if source and source.startswith("upload:") else None
+
+
+def _named_sources(request: WithImages) -> list[tuple[str, str]]:
+    """The images and then the mask, each with what errors call it."""
+    images = [(source, f"images[{index}]") for index, source in enumerate(request.images)]
+    return [*images, (request.mask, "mask")] if request.mask else images
+
+
+def _with_sources(request: WithImages, sources: Sequence[str]) -> WithImages:
+    """The request with other sources in the place of its own."""
+    count = len(request.images)
+    return request.model_copy(
+        update={"images": tuple(sources[:count]), "mask": sources[count] if request.mask else None}
+    )

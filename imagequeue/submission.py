@@ -11,6 +11,7 @@ from imagequeue.errors import ImageQueueError, Quota, Unavailable
 from imagequeue.job_records import JobRecords
 from imagequeue.jobs import Idempotency, Job, JobState, NewJob
 from imagequeue.queue import Dispatcher
+from imagequeue.reusing import Reusing
 from imagequeue.sessions import SessionSubmit
 from imagequeue.store.deliveries import DeliveryStore
 from imagequeue.store.jobs import JobStore, Stored
@@ -50,10 +51,18 @@ class Submitted:
 class Submission:
     """Stores jobs and tells the workers."""
 
-    def __init__(self, jobs: JobStore, records: JobRecords, deliveries: DeliveryStore, dispatcher: Dispatcher) -> None:
+    def __init__(
+        self,
+        jobs: JobStore,
+        records: JobRecords,
+        deliveries: DeliveryStore,
+        reusing: Reusing,
+        dispatcher: Dispatcher,
+    ) -> None:
         self._jobs = jobs
         self._records = records
         self._deliveries = deliveries
+        self._reusing = reusing
         self._dispatcher = dispatcher
 
     def submit(self, terms: Terms, draft: Callable[[], Draft]) -> Submitted:
@@ -105,6 +114,10 @@ class Submission:
             self._deliveries.handed_over(new, job_id)
 
     def _store(self, new: NewJob, joins: SessionSubmit | None) -> Stored:
+        if reused := self._reusing.store(new):
+            if reused.announced:
+                self._dispatcher.announce(reused.job.id)
+            return reused
         stored = self._jobs.store(new, joins)
         # A session's turns behind the first are sent when it is their turn.
         if self._jobs.position(stored.job) is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -22,6 +22,7 @@ from imagequeue.jobs import (
     Lane,
     PartialImage,
     PriceEstimate,
+    Route,
     Usage,
 )
 from imagequeue.rate_limits import LimiterState
@@ -76,7 +77,7 @@ class AttemptView(View):
     ended_at: Timestamp | None
     outcome: AttemptOutcome | None
     request_id: str | None = Field(description="OpenAI's id of the call.")
-    route: Literal["direct", "responses"] | None
+    route: Route | None = Field(description="`batch`: in a batch of OpenAI's, at half the price.")
     code: str | None = Field(description="Of the error that ended it.")
     error: str | None
     cost_usd_estimated: float | None = Field(description="What it cost; null when that is not known.")
@@ -94,7 +95,12 @@ class JobView(View):
     request: AnyRequest
     session_id: str | None = Field(description="The edit session that the job is a turn of.")
     turn: int | None = Field(description="Number of the turn, from 1.")
+    batch_id: str | None = Field(default=None, description="The batch that the job is a line of.")
+    custom_id: str | None = Field(default=None, description="What the batch's manifest calls the line.")
     webhook: str | None = Field(default=None, description="URL that is told when the job has ended.")
+    reused_from: str | None = Field(
+        default=None, description="The job whose images these are copies of, as `reuse` asked; null for all others."
+    )
     position: int | None = Field(description="Jobs to be served up to and including this one; null when not queued.")
     waiting_for: str | None = Field(description="What the job waits for; null once it has ended.")
     eta_seconds: int | None = Field(
@@ -138,7 +144,10 @@ def job_view(job: Job, position: int | None, limiter: LimiterState) -> JobView:
     return JobView(
         **job.model_dump(
             include={"id", "type", "state", "lane", "model", "cost_usd_estimated", "notes", "session_id", "turn"}
+            | {"reused_from"}
         ),
+        batch_id=job.batch_id,
+        custom_id=job.custom_id,
         webhook=job.webhook,
         request=job.request,
         applied=job.applied,

@@ -25,7 +25,7 @@ Listener = Callable[[str, str], None]
 """Called with a job id and the name of what happened to it, in the reader's thread: it must not block."""
 Follower = Callable[[StreamEntry | None], None]
 """Called with an entry of the stream, or None: look again, for entries may be missing. It must not block either."""
-Field = Literal["job", "session", "owner"]
+Field = Literal["job", "session", "owner", "batch", "lane"]
 """The fields of an entry by which it can be followed."""
 _FIELDS: Final[tuple[Field, ...]] = get_args(Field)
 

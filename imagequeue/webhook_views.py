@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from imagequeue.batch_events import BatchEvent, batch_event
+from imagequeue.batches import Batch
 from imagequeue.jobs import Job
 from imagequeue.rate_limits import LimiterState
 from imagequeue.request_fields import WebhookUrl
@@ -14,12 +16,14 @@ from imagequeue.views import JobView, Timestamp, View, job_view, utc
 from imagequeue.webhooks import (
     EVENT_OF_STATE,
     EVENT_TYPES,
+    BatchEventType,
     Delivery,
     DeliveryAttempt,
     DeliveryState,
     Endpoint,
     Event,
     EventType,
+    JobEventType,
     Secret,
 )
 
@@ -92,7 +96,8 @@ class DeliveryView(View):
     id: str = Field(examples=["dlv_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z_0a1b2c3d"])
     event_id: str = Field(description="The `webhook-id` header of all of its attempts.")
     event: EventType
-    job_id: str
+    job_id: str | None = Field(description="The job that it is about.")
+    batch_id: str | None = Field(default=None, description="The batch that it is about.")
     url: str
     endpoint_id: str | None = Field(description="Null for the webhook of the job or session itself.")
     state: DeliveryState
@@ -111,9 +116,25 @@ class DeliveryPage(View):
 class WebhookEvent(View):
     """The body of a webhook about a job. Paths in `data` are relative to the API's address."""
 
-    type: EventType
+    type: JobEventType
     timestamp: Timestamp = Field(description="When the job ended.")
     data: JobView
+
+
+class BatchWebhookEvent(View):
+    """The body of a webhook about a batch."""
+
+    type: BatchEventType
+    timestamp: Timestamp = Field(description="When it was completed, cancelled or paused.")
+    data: BatchEvent
+
+
+def batch_webhook(batch: Batch, subject: str, told: str) -> Event:
+    """What a script has noted of a batch to be told: the event's type, and data as JSON."""
+    kind, _, text = told.partition(" ")
+    event = batch_event(text)
+    body = BatchWebhookEvent.model_validate({"type": kind, "timestamp": event.at, "data": event})
+    return Event(body.type, subject, batch.owner, batch.webhook, body.model_dump_json())
 
 
 def job_event(job: Job) -> Event | None:
@@ -141,10 +162,12 @@ def secret_view(secrets: list[Secret]) -> SecretView:
 def delivery_view(delivery: Delivery) -> DeliveryView:
     """Show a delivery."""
     due = delivery.next_attempt_at
+    about_batch = delivery.subject.startswith("batch_")
     return DeliveryView(
         **delivery.model_dump(include={"id", "event_id", "event", "url", "endpoint_id", "state"}),
         event_id=delivery.event_id,
-        job_id=delivery.subject,
+        job_id=None if about_batch else delivery.subject,
+        batch_id=delivery.subject.partition(".")[0] if about_batch else None,
         created_at=utc(delivery.created_at),
         next_attempt_at=None if due is None else utc(due),
         attempts=tuple(_attempt_view(attempt) for attempt in delivery.attempts),

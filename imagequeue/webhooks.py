@@ -14,15 +14,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from standardwebhooks import Webhook
 
 from imagequeue.jobs import Frozen, JobState
 
-EventType = Literal["job.succeeded", "job.failed", "job.cancelled"]
-EVENT_TYPES: Final[tuple[EventType, ...]] = ("job.succeeded", "job.failed", "job.cancelled")
-EVENT_OF_STATE: Final[Mapping[JobState, EventType]] = {
+JobEventType = Literal["job.succeeded", "job.failed", "job.cancelled"]
+BatchEventType = Literal["batch.completed", "batch.cancelled", "batch.paused"]
+EventType = Literal[JobEventType, BatchEventType]
+EVENT_TYPES: Final[tuple[EventType, ...]] = get_args(EventType)
+EVENT_OF_STATE: Final[Mapping[JobState, JobEventType]] = {
     JobState.SUCCEEDED: "job.succeeded",
     JobState.FAILED: "job.failed",
     JobState.CANCELLED: "job.cancelled",
@@ -86,7 +88,7 @@ class Delivery(Frozen):
     id: str
     owner: str
     event: EventType
-    subject: str  # the id of the job that it is about
+    subject: str  # the id of the job that it is about, or of the batch with the event's number
     url: str
     endpoint_id: str | None = None
     state: DeliveryState
@@ -113,13 +115,14 @@ class Event:
 
 
 def event_id(subject: str) -> str:
-    """The id of the one event that the end of a record is."""
+    """The id of the event that the end of a record is; of a batch, which has many: `batch_id.number`."""
     return f"evt_{subject.partition('_')[2]}"
 
 
 def delivery_id(subject: str, url: str) -> str:
-    """The id of the telling of a record's end to a URL: whoever makes it twice makes one."""
-    return f"dlv_{subject.partition('_')[2]}_{_digest(url)[:8]}"
+    """The id of the telling of an event to a URL: whoever makes it twice makes one."""
+    ulid, _, number = subject.partition("_")[2].partition(".")
+    return f"dlv_{ulid}_{_digest(number + url)[:8]}"
 
 
 def is_delivery_id(text: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import structlog
 from mcp.types import CallToolResult, ContentBlock, ResourceLink, TextContent
@@ -93,7 +93,7 @@ def structured(call: Call, job: JobView, saved: Mapping[int, Path], notes: tuple
         cost_usd_estimated=job.cost_usd_estimated,
         estimate=job.estimate,
         possible_extra_cost_usd=job.possible_extra_cost_usd,
-        route=job.attempts[-1].route if job.attempts and job.type != "generate" else None,
+        route=_route(job),
         notes=(*notes, *job.notes),
         position=job.position,
         waiting_for=job.waiting_for,
@@ -174,3 +174,9 @@ def _image(call: Call, job_id: str, image: ImageView, path: Path | None) -> Outp
         resource=resource_of(job_id, image.index),
         source=f"job:{job_id}/{image.index}",
     )
+
+
+def _route(job: JobView) -> Literal["direct", "responses"] | None:
+    """The way of an edit that was called for by itself."""
+    route = job.attempts[-1].route if job.attempts and job.type != "generate" else None
+    return None if route == "batch" else route

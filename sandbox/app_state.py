@@ -1,4 +1,4 @@
-"""What the requests of one sandbox share: settings, faults, journal, files, painters."""
+"""What the requests of one sandbox share: settings, faults, journal, files, batches, painters."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
 from sandbox.api_errors import ApiError
+from sandbox.batch_store import BatchProblem, BatchStore
 from sandbox.faults import MAX_DELAY_SECONDS, FaultQueue
 from sandbox.file_store import FileStore
 from sandbox.journal import Journal
@@ -46,7 +47,21 @@ class AccountError(BaseModel):
         return ApiError(message, status=self.status, code=self.code, kind=self.type or self.code or "sandbox_refusal")
 
 
+class BatchError(BaseModel):
+    """What every new batch fails with at its validation, whatever its file holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    code: str
+    message: str | None = None
+
+    def problem(self) -> BatchProblem:
+        """The only error of the batch."""
+        return BatchProblem(self.code, self.message or f"The sandbox was told to fail batches: {self.code}.")
+
+
 Limit = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(ge=0, le=MAX_DELAY_SECONDS)]
 
 
 class Settings(BaseModel):
@@ -56,6 +71,10 @@ class Settings(BaseModel):
     OpenAI did to some accounts. The limits are those of the account, none when null: what the calls of any
     `limit_window_seconds` (a minute, unless a rehearsal is in a hurry) may use together; naming one of the four starts
     with an empty window. `account_error` is what every paid call is answered until it is null again.
+
+    A batch is `validating`, `finalizing` or `cancelling` for `batch_step_seconds` each, its lines take
+    `latency_seconds` at least, 50 at once, and it expires `batch_window_seconds` after it was made (24 h, unless a
+    rehearsal is in a hurry). `batch_error` is what every new batch fails with until it is null again.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -67,6 +86,9 @@ class Settings(BaseModel):
     input_images_per_minute: Limit | None = None
     limit_window_seconds: Annotated[float, Field(gt=0, le=MAX_DELAY_SECONDS)] = 60.0
     account_error: AccountError | None = None
+    batch_step_seconds: Seconds = 0.0
+    batch_window_seconds: Annotated[float, Field(gt=0, le=86_400)] = 86_400.0
+    batch_error: BatchError | None = None
 
     def limits(self) -> Limits:
         """The limits of the account."""
@@ -93,6 +115,7 @@ class Sandbox:
     journal: Journal
     faults: FaultQueue = field(default_factory=FaultQueue)
     files: FileStore = field(default_factory=FileStore)
+    batches: BatchStore = field(default_factory=BatchStore)
     window: RateWindow = field(default_factory=RateWindow)
     painters: Executor = field(default_factory=_painters)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -114,8 +137,9 @@ class Sandbox:
         if named & _LIMITING:
             self.window.clear()
 
-    def close(self) -> None:
-        """Let the painters finish what they are at, and close the journal."""
+    async def close(self) -> None:
+        """Stop the batches, let the painters finish what they are at, and close the journal."""
+        await self.batches.clear()
         self.painters.shutdown(wait=True, cancel_futures=True)
         self.journal.close()
 

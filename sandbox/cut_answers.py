@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, cast
 
+from starlette.concurrency import iterate_in_threadpool
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from sandbox.file_store import StoredFile
 
 _EXTENSION: Final = "imagequeue.sandbox.close"
 
@@ -58,3 +61,27 @@ class HalfAnswer(Response):
         half = bytes(self.body[: len(self.body) // 2])
         await send({"type": "http.response.body", "body": half, "more_body": True})
         await _hang_up(scope, receive)
+
+
+class FileAnswer(Response):
+    """The bytes of a file, read while they are sent; when `cut`, the first half, then the connection is closed."""
+
+    def __init__(self, file: StoredFile, headers: Mapping[str, str]) -> None:
+        length = {"content-length": str(file.size)}
+        super().__init__(media_type="application/octet-stream", headers={**headers, **length})
+        self.file = file
+        self.cut = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send, then close if it is cut."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        left = self.file.size // 2 if self.cut else self.file.size
+        async for piece in iterate_in_threadpool(self.file.pieces()):
+            await send({"type": "http.response.body", "body": piece[:left], "more_body": True})
+            left -= min(left, len(piece))
+            if not left:
+                break
+        if self.cut:
+            await _hang_up(scope, receive)
+        else:
+            await send({"type": "http.response.body", "body": b""})

@@ -61,7 +61,7 @@ async def read_edit(request: Request) -> EditRequest | ApiError:
         return unsupported(request, FORM, _JSON)
     if media_type == _JSON:
         document = await read_json(request)
-        return document if isinstance(document, ApiError) else _from_json(document, sandbox_of(request).files)
+        return document if isinstance(document, ApiError) else edit_from_json(document, sandbox_of(request).files)
     form = await read_form(request)
     try:
         return form if isinstance(form, ApiError) else _from_form(form)
@@ -96,7 +96,8 @@ def auto_size(width: int, height: int) -> tuple[int, int]:
     return min(PRESETS, key=lambda preset: abs(math.log(preset[0] / preset[1]) - math.log(width / height)))
 
 
-def _from_json(document: Fields, files: FileStore) -> EditRequest:
+def edit_from_json(document: Fields, files: FileStore) -> EditRequest:
+    """The request in a JSON document, whose images are URLs or ids of files."""
     fields = {name: value for name, value in document.items() if name not in ("images", "mask")}
     mask = document.get("mask")
     source = None if mask is None else referenced(mask, files, "mask")

@@ -89,15 +89,22 @@ class Fault(BaseModel):
 
 
 class Match(BaseModel):
-    """Which calls a waiting fault is for: those with this text in the prompt, or all."""
+    """Which calls a waiting fault is for: those with this text in the prompt, or all.
+
+    `endpoint` is method and path as in OpenAI's reference, `POST /v1/images/edits` or `GET /v1/batches/{batch_id}`, and
+    `BATCH /v1/images/edits` for the lines of batches. Without it, a fault is for image calls and lines of batches.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     prompt_contains: str | None = None
+    endpoint: str | None = None
 
-    def fits(self, prompt: str) -> bool:
-        """Whether a call with this prompt is meant."""
-        return self.prompt_contains is None or self.prompt_contains in prompt
+    def fits(self, prompt: str | None, endpoint: str) -> bool:
+        """Whether a call to this endpoint is meant; `prompt` is None for calls that paint nothing."""
+        if self.endpoint not in (None, endpoint) or (prompt is None and self.endpoint is None):
+            return False
+        return self.prompt_contains is None or self.prompt_contains in (prompt or "")
 
 
 class WaitingFault(BaseModel):
@@ -123,10 +130,11 @@ class FaultQueue:
         self._waiting[number] = waiting
         return number
 
-    def take(self, prompt: str, *, streamed: bool) -> Fault | None:
-        """The oldest fault that this call matches, one time used up."""
+    def take(self, prompt: str | None, endpoint: str, *, streamed: bool = False) -> Fault | None:
+        """The oldest fault that this call matches, one time used up; `prompt` is None for calls that paint nothing."""
         for number, waiting in self._waiting.items():
-            if waiting.match.fits(prompt) and (streamed or waiting.fault.stream is None):
+            fits = waiting.match.fits(prompt, endpoint) and (prompt is not None or waiting.fault.body is None)
+            if fits and (streamed or waiting.fault.stream is None):
                 if waiting.times == 1:
                     del self._waiting[number]
                 else:

@@ -1,19 +1,47 @@
-"""Uploaded files, in memory: what `/v1/files` keeps until it is deleted, expires, or the sandbox ends."""
+"""What `/v1/files` keeps until it is deleted, expires, or the sandbox ends: uploads in memory, outputs on the disk."""
 
 from __future__ import annotations
 
+import os
+import tempfile
 import time
 import uuid
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from sandbox.api_errors import ApiError
 
 MOST_BYTES: Final = 512 * 1024 * 1024
-"""Of all files together; OpenAI's limit for a single one."""
+"""Of all uploaded files together; OpenAI's limit for a single one."""
 
 MOST_FILES: Final = 10_000
+OUTPUT_PURPOSE: Final = "batch_output"
+_PIECE_BYTES: Final = 262_144
+
+
+class DiskFile:
+    """Bytes on the disk, appended until they are kept; the folder shows no file, so none is left behind."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - as long as this object
+        weakref.finalize(self, self._file.close)
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def append(self, piece: bytes) -> None:
+        """Add bytes at the end."""
+        rest = memoryview(piece)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+        self._size += len(piece)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Up to `size` bytes from `offset` on."""
+        return os.pread(self._file.fileno(), size, offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +53,25 @@ class StoredFile:
     purpose: str
     created_at: int
     expires_at: int | None
-    content: bytes
+    source: bytes | DiskFile
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return len(self.source)
+
+    @property
+    def content(self) -> bytes:
+        """All bytes."""
+        return b"".join(self.pieces())
+
+    def pieces(self) -> Iterator[bytes]:
+        """The bytes, piece by piece."""
+        if isinstance(self.source, bytes):
+            yield self.source
+            return
+        for offset in range(0, self.size, _PIECE_BYTES):
+            yield self.source.read(offset, _PIECE_BYTES)
 
     def described(self) -> dict[str, object]:
         """OpenAI's file object."""
@@ -33,7 +79,7 @@ class StoredFile:
         return {
             "id": self.id,
             "object": "file",
-            "bytes": len(self.content),
+            "bytes": self.size,
             "created_at": self.created_at,
             **expiry,
             "filename": self.filename,
@@ -43,7 +89,7 @@ class StoredFile:
 
 
 class FileStore:
-    """At most 10,000 files with 512 MiB in all; `clock` gives seconds since 1970."""
+    """At most 10,000 files, the uploads with 512 MiB in all; `clock` gives seconds since 1970."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -56,17 +102,17 @@ class FileStore:
         Raises:
             ApiError: 400 `file_storage_full`.
         """
-        if not self._has_room_for(content):
+        if not self._has_room_for(len(content)):
             self._forget_expired()
-        if not self._has_room_for(content):
+        if not self._has_room_for(len(content)):
             message = f"This sandbox keeps at most {MOST_FILES} files with {MOST_BYTES} bytes in all. Delete some."
             raise ApiError(message, code="file_storage_full", param="file")
-        now = int(self._clock())
-        expires_at = None if lifetime_seconds is None else now + lifetime_seconds
-        stored = StoredFile(f"file-{uuid.uuid4().hex[:24]}", filename, purpose, now, expires_at, content)
-        self._files[stored.id] = stored
         self._bytes += len(content)
-        return stored
+        return self._keep(content, filename, purpose, lifetime_seconds)
+
+    def add_output(self, output: DiskFile, filename: str, lifetime_seconds: int | None = None) -> StoredFile:
+        """Keep what a batch gave; it does not count among the uploads."""
+        return self._keep(output, filename, OUTPUT_PURPOSE, lifetime_seconds)
 
     def get(self, file_id: str) -> StoredFile | None:
         """The file, or None."""
@@ -77,7 +123,7 @@ class FileStore:
         """Forget a file; False when there is none."""
         found = self.get(file_id) is not None
         file = self._files.pop(file_id, None)
-        self._bytes -= len(file.content) if file else 0
+        self._bytes -= len(file.source) if file and isinstance(file.source, bytes) else 0
         return found
 
     def files(self) -> list[StoredFile]:
@@ -90,8 +136,15 @@ class FileStore:
         self._files.clear()
         self._bytes = 0
 
-    def _has_room_for(self, content: bytes) -> bool:
-        return len(self._files) < MOST_FILES and self._bytes + len(content) <= MOST_BYTES
+    def _keep(self, source: bytes | DiskFile, filename: str, purpose: str, lifetime_seconds: int | None) -> StoredFile:
+        now = int(self._clock())
+        expires_at = None if lifetime_seconds is None else now + lifetime_seconds
+        stored = StoredFile(f"file-{uuid.uuid4().hex[:24]}", filename, purpose, now, expires_at, source)
+        self._files[stored.id] = stored
+        return stored
+
+    def _has_room_for(self, size: int) -> bool:
+        return len(self._files) < MOST_FILES and self._bytes + size <= MOST_BYTES
 
     def _is_expired(self, file: StoredFile) -> bool:
         return file.expires_at is not None and file.expires_at <= self._clock()

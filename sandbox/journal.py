@@ -22,8 +22,9 @@ MOST_CALLS: Final = 200_000
 class Call:
     """One call; what is None was not sent, not usable or is not known yet.
 
-    `outcome` is `answered`, `refused`, `fault:<kind>`, `client_gone`, `stopped` (the server was stopped) or
-    `broken` (the sandbox itself failed). Times are milliseconds since 1970.
+    `outcome` is `answered`, `refused`, `fault:<kind>`, `client_gone`, `stopped` (the server was stopped), `batch_ended`
+    (a line of a batch that expired or was cancelled) or `broken` (the sandbox itself failed). Times are milliseconds
+    since 1970.
     """
 
     number: int
@@ -37,10 +38,13 @@ class Call:
     client_request_id: str | None
     inputs: list[str]  # SHA-256 of each input image file, in their order, in hex
     mask: str | None  # SHA-256 of the mask file, in hex
+    batch: str | None = None  # id of the batch that the call is a line of
+    custom_id: str | None = None  # of that line
     outcome: str | None = None
     status: int | None = None
     settled_ms: int | None = None
     images: list[str] = field(default_factory=list[str])  # SHA-256 of each image file answered, in hex
+    cost_usd: float | None = None  # what the account is charged, once the images are painted; half of it in a batch
 
 
 class Journal:
@@ -69,10 +73,13 @@ class Journal:
         quality: str | None,
         inputs: Sequence[str] = (),
         mask: str | None = None,
+        batch: str | None = None,
+        custom_id: str | None = None,
     ) -> Call:
         """Record that a call came in; numbers count up from 1, also across `clear`."""
         number, now = next(self._numbers), _now_ms()
-        call = Call(number, now, endpoint, prompt, n, size, quality, request_id, client_request_id, list(inputs), mask)
+        who = (request_id, client_request_id, list(inputs), mask, batch, custom_id)
+        call = Call(number, now, endpoint, prompt, n, size, quality, *who)
         self._calls.append(call)
         self._write("received", call, _AT_RECEIPT)
         return call
@@ -101,8 +108,8 @@ class Journal:
 
 
 _ALL: Final = tuple(member.name for member in fields(Call))
-_AT_THE_END: Final = ("number", "request_id", "outcome", "status", "settled_ms", "images")
-_AT_RECEIPT: Final = tuple(name for name in _ALL if name not in ("outcome", "status", "settled_ms", "images"))
+_AT_THE_END: Final = ("number", "request_id", "outcome", "status", "settled_ms", "images", "cost_usd")
+_AT_RECEIPT: Final = tuple(name for name in _ALL if name not in _AT_THE_END[2:])
 
 
 def _members(call: Call, names: Sequence[str]) -> dict[str, object]:

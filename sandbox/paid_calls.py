@@ -101,7 +101,7 @@ class PaidEndpoint(Generic[Document, Order]):
     """What makes one paid endpoint: its path, how its requests are read, noted, checked and answered.
 
     `admit` and `check` raise ApiError: `admit` while a setting closes the endpoint, `check` by the rules. `use` is what
-    a call takes of the rate limits.
+    a call takes of the rate limits, `price` what it costs in dollars.
     """
 
     path: str
@@ -109,6 +109,7 @@ class PaidEndpoint(Generic[Document, Order]):
     note: Callable[[Document], Noted]
     check: Callable[[Document], Order]
     use: Callable[[Order], Use]
+    price: Callable[[Order], float]
     answer: Callable[[Sandbox, Order, BodyFault | None], Awaitable[Answer]]
     admit: Callable[[Settings, Document], None] = admit_all
 
@@ -116,7 +117,8 @@ class PaidEndpoint(Generic[Document, Order]):
         """Serve one call and record it: when it is received, and what became of it."""
         sandbox = sandbox_of(request)
         document = await self.read(request)
-        call = self._recorded(sandbox, request, document)
+        client_request_id = request.headers.get("x-client-request-id")
+        call = self.recorded(sandbox, document, request_id_of(request), client_request_id)
         try:
             served = await _unless_interrupted(request, sandbox, self._serve(request, sandbox, call, document))
         except ApiError as refusal:
@@ -134,25 +136,37 @@ class PaidEndpoint(Generic[Document, Order]):
             sandbox.journal.settle(call, served.outcome, served.status, served.images)
         return served.response
 
-    def _recorded(self, sandbox: Sandbox, request: Request, document: Document | ApiError) -> Call:
+    def recorded(
+        self,
+        sandbox: Sandbox,
+        document: Document | ApiError,
+        request_id: str,
+        client_request_id: str | None = None,
+        *,
+        batch: str | None = None,
+        custom_id: str | None = None,
+    ) -> Call:
+        """The call in the journal, from its receipt."""
         what = noted({}) if isinstance(document, ApiError) else self.note(document)
         return sandbox.journal.receive(
             self.path,
-            request_id_of(request),
-            request.headers.get("x-client-request-id"),
+            request_id,
+            client_request_id,
             prompt=what.prompt,
             n=what.n,
             size=what.size,
             quality=what.quality,
             inputs=what.inputs,
             mask=what.mask,
+            batch=batch,
+            custom_id=custom_id,
         )
 
     async def _serve(self, request: Request, sandbox: Sandbox, call: Call, document: Document | ApiError) -> _Served:
         check_key(request)
         if sandbox.settings.account_error is not None:
             raise sandbox.settings.account_error.error()
-        latency, fault = _latency(request, sandbox), _asked_fault(request)
+        latency, fault = _latency(request, sandbox), asked_fault(request)
         if isinstance(document, ApiError):
             raise document
         self.admit(sandbox.settings, document)
@@ -160,16 +174,16 @@ class PaidEndpoint(Generic[Document, Order]):
         standing = sandbox.window.admit(self.use(order), sandbox.settings.limits(), time.monotonic())
         if fault and fault.stream and not order.streamed:
             raise ApiError(f"{FAULT_HEADER}: the call is not streamed.", code="invalid_value", param=FAULT_HEADER)
-        fault = fault or sandbox.faults.take(order.prompt, streamed=order.streamed)
+        fault = fault or sandbox.faults.take(order.prompt, f"POST {self.path}", streamed=order.streamed)
         if fault is not None:
             await asyncio.sleep(fault.delay)
             if fault.hang:
-                await _hang(sandbox, call, fault)
+                await hang(sandbox, call, fault)
             if fault.drop == "before":
                 return _Served(DroppedAnswer(), f"fault:{fault.kind}", None)
             if fault.status is not None:
                 return _Served(fault.error().response(fault.headers), f"fault:{fault.kind}", fault.status)
-        painting = self.answer(sandbox, order, fault.body if fault else None)
+        painting = self.painted(sandbox, call, order, fault)
         if order.streamed:
             answer, settle = await painting, partial(sandbox.journal.settle, call)
             stream = EventStream(answer.partials, answer.body, answer.images, fault, latency, settle, sandbox.stopping)
@@ -177,6 +191,14 @@ class PaidEndpoint(Generic[Document, Order]):
             return _Served(stream, None, None)
         answer, _ = await asyncio.gather(painting, asyncio.sleep(latency))
         return _painted(answer, fault, standing)
+
+    async def painted(
+        self, sandbox: Sandbox, call: Call, order: Order, fault: Fault | None, share_of_price: float = 1.0
+    ) -> Answer:
+        """Paint, and charge the account."""
+        answer = await self.answer(sandbox, order, fault.body if fault else None)
+        call.cost_usd = round(self.price(order) * share_of_price, 6)
+        return answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +226,7 @@ def _painted(answer: Answer, fault: Fault | None, headers: Mapping[str, str]) ->
     return _Served(response, f"fault:{fault.kind}", 200, answer.images)
 
 
-async def _hang(sandbox: Sandbox, call: Call, fault: Fault) -> NoReturn:
+async def hang(sandbox: Sandbox, call: Call, fault: Fault) -> NoReturn:
     """Never return; recorded at once, because only the client or the server's stop ends it."""
     sandbox.journal.settle(call, f"fault:{fault.kind}")
     while True:
@@ -253,6 +275,11 @@ def _latency(request: Request, sandbox: Sandbox) -> float:
     return seconds
 
 
-def _asked_fault(request: Request) -> Fault | None:
+def asked_fault(request: Request) -> Fault | None:
+    """What the request's header says it is to suffer.
+
+    Raises:
+        ApiError: 400, the header is no fault.
+    """
     given = request.headers.get(FAULT_HEADER)
     return None if given is None else read_spec(Fault, given, FAULT_HEADER)

@@ -24,9 +24,9 @@ from sandbox.answer_headers import AnswerHeaders, standard_headers
 from sandbox.api_errors import ApiError
 from sandbox.app_state import Sandbox, SandboxConfig, request_id_of
 from sandbox.cut_answers import ClosableProtocol, DroppedAnswer
-from sandbox.endpoints import admin, edits, files, generations, models, responses
+from sandbox.endpoints import admin, batches, edits, files, generations, models, responses
 
-_ENDPOINTS: Final = (generations, edits, responses, files, models, admin)
+_ENDPOINTS: Final = (generations, edits, responses, files, batches, models, admin)
 
 
 def main(*, host: str, port: int, latency_seconds: float = 0.0, journal: Path | None = None) -> None:
@@ -100,7 +100,7 @@ def _leave(signum: int, frame: FrameType | None) -> NoReturn:
 @asynccontextmanager
 async def _closing_sandbox(app: Starlette) -> AsyncGenerator[None]:
     yield
-    app.state.sandbox.close()
+    await app.state.sandbox.close()
 
 
 async def _refused(request: Request, error: Exception) -> Response:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from imagequeue.pricing import PARTIAL_IMAGE_TOKENS, output_tokens, text_tokens
+from imagequeue.pricing import PARTIAL_IMAGE_TOKENS, TokenUsage, cost_usd, output_tokens, text_tokens
 from sandbox.image_rules import ImageOrder
 from sandbox.rate_limits import Use
 
@@ -65,3 +65,10 @@ def usage_of(order: ImageOrder, input_sizes: Sequence[tuple[int, int]] = ()) -> 
         "input_tokens_details": {"text_tokens": tokens.text, "image_tokens": tokens.input_images},
         "output_tokens_details": {"image_tokens": tokens.output_images, "text_tokens": 0},
     }
+
+
+def cost_of(order: ImageOrder, input_sizes: Sequence[tuple[int, int]] = ()) -> float:
+    """Dollars that OpenAI's price list says for the call; sizes are (width, height) in pixels."""
+    tokens = _tokens_of(order, input_sizes)
+    usage = TokenUsage(tokens.text + tokens.input_images, tokens.output_images, tokens.text, tokens.input_images)
+    return cost_usd(usage) or 0.0

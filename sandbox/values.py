@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 
 from sandbox.api_errors import ApiError
@@ -75,6 +76,18 @@ def integer(fields: Fields, name: str, least: int, most: int, *, default: int) -
         message = f"Invalid '{name}': integer above maximum value. Expected a value <= {most}, but got {value} instead."
         raise ApiError(message, code="integer_above_max_value", param=name)
     return value
+
+
+def number_in(text: str, name: str, least: int, most: int) -> int:
+    """The whole number that a text is, from `least` to `most`.
+
+    Raises:
+        ApiError: 400 `invalid_value`.
+    """
+    if not re.fullmatch("[0-9]{1,9}", text) or not least <= int(text) <= most:
+        message = f"Invalid '{name}': expected a whole number from {least} to {most}, but got '{text}'."
+        raise ApiError(message, code="invalid_value", param=name)
+    return int(text)
 
 
 def wrong_type(name: str, expected: str, value: object) -> ApiError:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import uuid
 from collections.abc import Generator, Mapping
 from pathlib import Path
 
 import pytest
-from fleet_kit import LEASE_SECONDS, Fleet, SandboxProcess, make_fleet, start_sandbox
+from fleet_kit import Fleet, SandboxProcess, own_fleet, start_sandbox
 from receiver_kit import Receiver
 from stack_kit import Stack, running_stack
 
@@ -106,16 +104,3 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stack]:
     receiver = f"http://{HOST}:{choose_port()}"  # of the guide of webhooks
     with running_stack(tmp_path_factory.mktemp("stack"), IMAGEQUEUE_WEBHOOK_ORIGINS=receiver) as running:
         yield running
-
-
-def own_fleet(services: Mapping[str, str], sandbox: SandboxProcess, folder: Path) -> Fleet:
-    """A queue without workers, under a key prefix of its own."""
-    own = {
-        **services,
-        "IMAGEQUEUE_KEY_PREFIX": f"test-{uuid.uuid4().hex}:",
-        "IMAGEQUEUE_LEASE_SECONDS": str(LEASE_SECONDS),
-        "IMAGEQUEUE_SPOOL_DIR": str(folder / "spool"),
-        "OPENAI_BASE_URL": f"{sandbox.url}/v1",
-        "OPENAI_API_KEY": "sandbox",
-    }
-    return make_fleet(dict(os.environ) | own, sandbox, folder)

@@ -5,7 +5,9 @@ It always uses the sandbox, so it costs nothing even where OPENAI_API_KEY is set
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -101,6 +103,17 @@ def edit_in_turns(environment: Environment, picture: Path) -> None:
         run(environment, "session", "show", session, "--sheet", str(OUTPUT / sheet))
 
 
+def batch(environment: Environment) -> None:
+    """Three requests from a table: their price, their images, and a page of what they came to."""
+    table, folder = OUTPUT / "animals.csv", OUTPUT / "batch"
+    table.write_text("custom_id,animal\ngull,seagull\nseal,grey seal\nwhale,humpback whale\n")
+    shutil.rmtree(folder, ignore_errors=True)  # of an earlier demo, whose stack is gone
+    lines = (str(table), "--template", "A {animal} below a lighthouse")
+    run(environment, "batch", "estimate", *lines)
+    ended = _start(environment, ("batch", "run", *lines, "-o", str(folder), "--yes", "--json"), stdout=subprocess.PIPE)
+    run(environment, "batch", "report", json.loads(ended.stdout)["id"], "-o", str(OUTPUT / "batch.html"))
+
+
 def main() -> None:
     """One job of each kind, then what is there to see."""
     with tempfile.TemporaryDirectory(prefix="imagequeue-demo-") as data, stack(Path(data)) as environment:
@@ -108,6 +121,7 @@ def main() -> None:
         edit(environment, picture)
         edit_in_turns(environment, picture)
         run(environment, "jobs", "list")
+        batch(environment)
     print(f"\nThe images are in {OUTPUT.resolve()}; the stack has stopped. Start your own with: make up")
 
 

@@ -13,7 +13,7 @@ import stamina
 import structlog
 
 from imagequeue import pricing
-from imagequeue.errors import AccountBlocked, BadOutput, ProviderBusy, ProviderError, Unavailable
+from imagequeue.errors import AccountBlocked, BadOutput, ModerationBlocked, ProviderBusy, ProviderError, Unavailable
 from imagequeue.jobs import Attempt, AttemptOutcome, Claim, Job, JobError, JobState, Result, Usage
 from imagequeue.queue import Dispatcher
 from imagequeue.sessions import session_image
@@ -91,7 +91,7 @@ class Endings:
             images=stored.images,
             usage=note.usage,
             applied=note.applied,
-            cost_usd_estimated=_cost(note.usage),
+            cost_usd_estimated=_cost(job, note.usage),
             notes=(*job.notes, *note.notes, *stored.notes),
             request_id=note.request_id,
         )
@@ -101,7 +101,8 @@ class Endings:
     def failed(self, claim: Claim, error: ProviderError, usage: Usage | None = None) -> None:
         """End an attempt whose call failed, as the policy's action for the failure says."""
         action = action_of(error)
-        problem = JobError(code=error.code, message=str(error), retryable=error.retryable)
+        categories = error.categories if isinstance(error, ModerationBlocked) else ()
+        problem = JobError(code=error.code, message=str(error), retryable=error.retryable, categories=categories)
         match action:
             case Action.BREAK:
                 self._break(error)
@@ -119,7 +120,7 @@ class Endings:
             case Action.UNKNOWN:
                 self._fail(claim, AttemptOutcome.UNKNOWN, problem, error.request_id)
             case Action.FAIL:
-                self._fail(claim, AttemptOutcome.FAILED, problem, error.request_id, usage, _cost(usage))
+                self._fail(claim, AttemptOutcome.FAILED, problem, error.request_id, usage, _cost(claim.job, usage))
                 self._account_works(claim)
 
     def refused(self, claim: Claim, problem: JobError) -> None:
@@ -159,6 +160,8 @@ class Endings:
             raise ClaimLost
         if answer == "cancelled":
             self._finish(claim, Result(state=JobState.CANCELLED, outcome=outcome, error=CANCELLED))
+        if answer == "unaffordable":  # the batch's cap would not hold if both calls were billed
+            self._fail(claim, outcome, error, request_id)
 
     def _fail(
         self,
@@ -244,10 +247,11 @@ def _may_repeat_unknown(job: Job, most: int) -> bool:
     return job.on_unknown_outcome == "retry" and len(before) < most
 
 
-def _cost(usage: Usage | None) -> float | None:
+def _cost(job: Job, usage: Usage | None) -> float | None:
     if usage is None:
         return None
-    return pricing.cost_usd(
+    in_batch = bool(job.attempts) and job.attempts[-1].route == "batch"
+    cost = pricing.cost_usd(
         pricing.TokenUsage(
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
@@ -255,3 +259,4 @@ def _cost(usage: Usage | None) -> float | None:
             input_image_tokens=usage.input_image_tokens,
         )
     )
+    return None if cost is None else round(cost * (pricing.BATCH_API_FACTOR if in_batch else 1.0), 6)

@@ -22,11 +22,13 @@ _log = structlog.stdlib.get_logger(__name__)
 class Heartbeat:
     """Renews leases in a thread of its own, from `start` to `close`."""
 
-    def __init__(self, store: AttemptStore, fleet: FleetStore, worker: str, lease_ms: int) -> None:
+    def __init__(self, store: AttemptStore, fleet: FleetStore, worker: str, lease_ms: int, slots: int) -> None:
         self._store = store
         self._fleet = fleet
         self._worker = worker
         self._lease_ms = lease_ms
+        self._slots = slots
+        self._joined = False
         self._leases: set[str] = set()
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -69,6 +71,9 @@ class Heartbeat:
             leases = sorted(self._leases)
         try:
             lost = self._store.renew(self._worker, leases, self._lease_ms)
+            if not self._joined:
+                self._fleet.worker_joined(self._worker, self._slots)
+                self._joined = True
         except StoreUnavailable as error:
             _log.warning("heartbeat_missed", error=str(error), leases=len(leases))
             return False

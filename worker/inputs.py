@@ -18,6 +18,15 @@ from worker.edit_order import EditOrder, LocalImage
 
 
 @dataclass(frozen=True, slots=True)
+class Gathered:
+    """The input images of an edit on this worker's disk; `inputs` says what they are, the mask last."""
+
+    images: tuple[LocalImage, ...]
+    mask: LocalImage | None
+    inputs: tuple[JobInput, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Prepared:
     """What a call needs besides the job: nothing for text to image, an order for everything else."""
 
@@ -50,13 +59,25 @@ class InputGatherer:
             images = [self._session_image(session.image, folder)]
         else:
             images = self._sources(request, folder)
+        gathered = self._gathered(request, images, folder)
+        order = _order(job, request, output_format, gathered.images, gathered.mask)
+        return Prepared(output_format=output_format, order=order, inputs=gathered.inputs)
+
+    def gather(self, request: EditRequest, folder: Path) -> Gathered:
+        """Fetch and check the images of an edit.
+
+        Raises:
+            InvalidInput: an image cannot be used; nothing was spent.
+            ObjectsUnavailable: S3 does not answer; calling it again goes on.
+        """
+        return self._gathered(request, self._sources(request, folder), folder)
+
+    def _gathered(
+        self, request: EditRequest | TurnRequest, images: list[tuple[LocalImage, JobInput]], folder: Path
+    ) -> Gathered:
         mask = self._mask(request.mask, images[0][1], folder) if request.mask else None
         locals_, inputs = zip(*images, strict=True)
-        return Prepared(
-            output_format=output_format,
-            order=_order(job, request, output_format, locals_, mask[0] if mask else None),
-            inputs=(*inputs, mask[1]) if mask else inputs,
-        )
+        return Gathered(locals_, mask[0] if mask else None, (*inputs, mask[1]) if mask else inputs)
 
     def _sources(self, request: EditRequest | TurnRequest, folder: Path) -> list[tuple[LocalImage, JobInput]]:
         fetched: list[tuple[LocalImage, JobInput]] = []

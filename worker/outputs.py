@@ -13,7 +13,7 @@ from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
 from imagequeue.errors import BadOutput
-from imagequeue.jobs import Image, Job
+from imagequeue.jobs import Image, Job, image_filename
 from imagequeue.objects import ObjectStore, job_folder
 from worker.spool import Painted
 
@@ -22,7 +22,6 @@ PREVIEW_EDGE: Final = 768
 PREVIEW_QUALITY: Final = 80
 PREVIEW_MIME_TYPE: Final = "image/webp"
 EXTENSIONS: Final = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
-_ID_TAIL: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +96,11 @@ class OutputStore:
     def _upload(self, job: Job, index: int, verified: Verified) -> Image:
         extension = EXTENSIONS[verified.format]
         mime_type = PillowImage.MIME[verified.format]
-        label = job.request.filename_prefix or "image"
         image = Image(
             index=index,
             key=f"{folder_of(job)}/{index}.{extension}",
             preview_key=f"{folder_of(job)}/{index}.preview.webp",
-            filename=f"{label}-{job.id[-_ID_TAIL:].lower()}-{index}.{extension}",
+            filename=image_filename(job.id, job.request.filename_prefix, index, extension),
             mime_type=mime_type,
             size_bytes=verified.path.stat().st_size,
             width=verified.width,

@@ -33,6 +33,7 @@ from worker.answer_fields import Fields, object_of, text_of
 MAX_RETRY_AFTER_SECONDS: Final = 3600.0
 """More than OpenAI ever asks for: a header that is out of its mind must not stop the fleet for a day."""
 _MAX_TEXT: Final = 500
+_MOST_CATEGORIES: Final = 20
 """Characters kept of what an answer says; a proxy's error page may have any number."""
 _SECRET_LIKE: Final = re.compile(r"\b(sk|iq)[-_][A-Za-z0-9_*-]{6,}")
 
@@ -231,7 +232,7 @@ def meaning_inside(error: Fields, *, begun: bool = False) -> ProviderError:
     text = text_of(error.get("message")) or "no reason given"
     message = f"OpenAI answered {code or kind or 'an error'}: {text}"
     if not _TOLD_INSIDE_MODERATION.isdisjoint((code, kind)) or object_of(error.get("moderation_details")):
-        return ModerationBlocked(_cleaned(message))
+        return _with_categories(ModerationBlocked(_cleaned(message)), error)
     status = next((_TOLD_INSIDE_STATUSES[name] for name in (code, kind) if name in _TOLD_INSIDE_STATUSES), 400)
     meaning = meaning_of_told(Told(status, code, kind, text), message)
     if begun and isinstance(meaning, ProviderBusy):
@@ -243,7 +244,17 @@ def _meaning_of_answer(error: APIStatusError) -> ProviderError:
     told = _told(error)
     code = told.code or told.kind
     message = f"OpenAI answered {told.status}{f' {code}' if code else ''}: {told.text}"
-    return meaning_of_told(told, message, error.request_id, _retry_after_seconds(error.response))
+    meaning = meaning_of_told(told, message, error.request_id, _retry_after_seconds(error.response))
+    return _with_categories(meaning, object_of(cast("object", error.body)))
+
+
+def _with_categories(meaning: ProviderError, error: Fields) -> ProviderError:
+    """The meaning of an error object; of a refusal, with what the safety system names in it."""
+    named = object_of(error.get("moderation_details")).get("categories")
+    if isinstance(meaning, ModerationBlocked) and isinstance(named, list):
+        texts = (text_of(category) for category in cast("list[object]", named)[:_MOST_CATEGORIES])
+        meaning.categories = tuple(_cleaned(text) for text in texts if text)
+    return meaning
 
 
 def _rule_for(told: Told) -> Rule:

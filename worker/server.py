@@ -16,29 +16,41 @@ import structlog
 from celery import Celery
 from celery.signals import setup_logging, worker_shutting_down
 
+from imagequeue.batch_records import BatchRecords
+from imagequeue.drafts import Drafts
 from imagequeue.errors import ObjectsUnavailable
+from imagequeue.feeding import Feed
 from imagequeue.inputs import InputStore
 from imagequeue.job_records import JobRecords
 from imagequeue.logs import configure_logging
+from imagequeue.manifests.store import ManifestStore
 from imagequeue.objects import ObjectStore
 from imagequeue.queue import QUEUES, Dispatcher, make_celery
 from imagequeue.retention import Retention
+from imagequeue.reusing import Reusing
 from imagequeue.settings import Settings, load_settings
+from imagequeue.sources import Sources
 from imagequeue.store.archive import ArchiveStore
 from imagequeue.store.attempts import AttemptStore, RetryLimits
+from imagequeue.store.batches import BatchStore
 from imagequeue.store.connection import RedisClient, connect, refuse_eviction
+from imagequeue.store.feeding import FeedStore
 from imagequeue.store.fleet import FleetStore
 from imagequeue.store.input_uses import InputUses
 from imagequeue.store.keys import Keys
 from imagequeue.store.limiter import LimiterStore
+from imagequeue.store.reuse import ReuseStore
 from imagequeue.store.sessions import SessionStore
 from imagequeue.store.webhook_deliveries import WebhookDeliveryStore
 from imagequeue.store.webhooks import WebhookStore
 from imagequeue.sweeping import Sweep
 from imagequeue.waiting import ChangeReader
+from imagequeue.webhook_service import WebhookService
 from worker.calls import CallsInFlight
+from worker.economy.wiring import make_economist
 from worker.edit_routes import EditRoutes
 from worker.endings import Endings
+from worker.feeder import Feeder
 from worker.granter import Granter
 from worker.heartbeat import Heartbeat
 from worker.housekeeper import Housekeeper
@@ -55,7 +67,7 @@ from worker.spool import Spool
 from worker.sweeper import Sweeper
 from worker.tasks import register_tasks
 from worker.webhook_post import Poster
-from worker.webhooks import Courier, WebhookSweep, job_events
+from worker.webhooks import Courier, WebhookSweep, batch_events, job_events
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -120,7 +132,7 @@ def _serve(settings: Settings, stores: _Stores, cleanup: ExitStack) -> None:
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     app = make_celery(settings)
     dispatcher = Dispatcher(app, stores.jobs)
-    heartbeat = Heartbeat(stores.jobs, stores.fleet, name, settings.lease_ms)
+    heartbeat = Heartbeat(stores.jobs, stores.fleet, name, settings.lease_ms, settings.worker_slots)
     granter = Granter(stores.limiter, dispatcher)
     sweep = Sweep(
         stores.jobs,
@@ -135,8 +147,9 @@ def _serve(settings: Settings, stores: _Stores, cleanup: ExitStack) -> None:
     worker_shutting_down.connect(shutdown.on_signal, weak=False)
     records = JobRecords(stores.jobs, ArchiveStore(stores.client, stores.keys), objects)
     cleanup.callback(records.close)
+    batches = BatchRecords(BatchStore(stores.client, stores.keys), objects)
     courier = Courier(
-        {"job": job_events(records)},
+        {"job": job_events(records), "batch": batch_events(batches)},
         stores.webhooks,
         stores.deliveries,
         dispatcher,
@@ -145,11 +158,15 @@ def _serve(settings: Settings, stores: _Stores, cleanup: ExitStack) -> None:
         runner.stopping,
     )
     register_tasks(app, runner, courier, stores.fleet)
+    sources = Sources(InputStore(objects, settings, stores.input_uses), records)
+    drafts = Drafts(settings, sources, WebhookService(settings, stores.webhooks, stores.deliveries, dispatcher))
     helpers = (
         heartbeat,
         Sweeper(sweep, WebhookSweep(stores.deliveries, dispatcher), stores.fleet, name),
         granter,
         Salvager(runner.spool, stores.jobs, records, runner, settings.lease_ms),
+        _feeder(settings, stores, drafts, records, objects, dispatcher, name, cleanup),
+        make_economist(settings, stores.client, stores.limiter, runner, drafts, objects, cleanup),
         Housekeeper(Retention.on(stores.client, settings, objects, records), stores.fleet, name),
     )
     for helper in helpers:
@@ -205,6 +222,24 @@ def _runner(
         changes=changes,
         stopping=threading.Event(),
     )
+
+
+def _feeder(
+    settings: Settings,
+    stores: _Stores,
+    drafts: Drafts,
+    records: JobRecords,
+    objects: ObjectStore,
+    dispatcher: Dispatcher,
+    name: str,
+    cleanup: ExitStack,
+) -> Feeder:
+    store, batches = FeedStore(stores.client, stores.keys), BatchStore(stores.client, stores.keys)
+    reusing = Reusing(ReuseStore(stores.client, stores.keys, stores.jobs), records, objects)
+    feed = Feed(store, batches, ManifestStore(objects), drafts, reusing, dispatcher, lease_ms=settings.lease_ms)
+    changes = ChangeReader(connect(settings.redis_url, max_connections=1), stores.keys.changes)
+    cleanup.callback(changes.close)
+    return Feeder(feed, store, changes, name)
 
 
 def _work(app: Celery, settings: Settings, name: str) -> None:

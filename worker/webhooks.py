@@ -15,13 +15,14 @@ from typing import Final
 
 import structlog
 
+from imagequeue.batch_records import BatchRecords
 from imagequeue.errors import ObjectsUnavailable, StoreUnavailable
 from imagequeue.job_records import JobRecords
 from imagequeue.queue import WEBHOOKS, Dispatcher
 from imagequeue.store.webhook_deliveries import ClaimedDelivery, WebhookDeliveryStore
 from imagequeue.store.webhooks import WebhookStore
 from imagequeue.webhook_rules import receiver_of
-from imagequeue.webhook_views import job_event
+from imagequeue.webhook_views import batch_webhook, job_event
 from imagequeue.webhooks import (
     Delivery,
     DeliveryAttempt,
@@ -56,6 +57,17 @@ def job_events(records: JobRecords) -> EventSource:
 
     def read(job_id: str) -> Event | None:
         return next(map(job_event, records.get_many([job_id])), None)
+
+    return read
+
+
+def batch_events(records: BatchRecords) -> EventSource:
+    """What batches came to; raises ObjectsUnavailable where S3 has to be asked."""
+
+    def read(subject: str) -> Event | None:
+        batch_id, _, number = subject.partition(".")
+        found = records.told(batch_id, number)
+        return batch_webhook(found[0], subject, found[1]) if found else None
 
     return read
 

@@ -1,30 +1,17 @@
-"""The bodies of OpenAI's image requests: the same fields as everywhere in the queue, under OpenAI's names."""
+"""From the bodies of OpenAI's image requests to jobs; what breaks a rule is refused in OpenAI's words."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Final, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from api.openai_wire.errors import OpenAIError
-from imagequeue.request_fields import (
-    MAX_INPUTS,
-    MAX_SOURCE,
-    Background,
-    ImageCount,
-    Moderation,
-    OutputCompression,
-    OutputFormat,
-    PartialImages,
-    Prompt,
-    Quality,
-    Size,
-    User,
-)
+from imagequeue.openai_bodies import ImageBody, ImageEdit, ImageGeneration, ImageReference
 from imagequeue.requests import EditRequest, GenerateRequest, JobRequest, violations
 
 _CODES: Final[Mapping[str, str]] = {
@@ -41,74 +28,6 @@ _CODES: Final[Mapping[str, str]] = {
 """OpenAI's codes for what is wrong with a value, by pydantic's."""
 
 
-class _Body(BaseModel):
-    """What both requests have. What is null counts as left out, as at OpenAI."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: Annotated[str, Field(description="The model that the server is configured for; its only one.")] | None = None
-    prompt: Prompt
-    n: ImageCount = 1
-    size: Size = "auto"
-    quality: Quality = "auto"
-    background: Background = "auto"
-    output_format: OutputFormat = "png"
-    output_compression: OutputCompression | None = None
-    moderation: Moderation = "auto"
-    user: User | None = None
-    safety_identifier: User | None = None
-    stream: Annotated[bool, Field(strict=True, description="Answer with server-sent events.")] = False
-    partial_images: PartialImages = 0
-
-    def common(self) -> dict[str, Any]:
-        """What goes into the job as it is."""
-        names = (
-            "prompt",
-            "n",
-            "size",
-            "quality",
-            "background",
-            "output_format",
-            "output_compression",
-            "partial_images",
-        )
-        given = self.model_dump(include=set(names))
-        return {**given, "user": self.safety_identifier or self.user}
-
-
-class ImageGeneration(_Body):
-    """A request for text to image."""
-
-
-class ImageReference(BaseModel):
-    """An input image."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    image_url: (
-        Annotated[
-            str,
-            Field(
-                min_length=1,
-                max_length=MAX_SOURCE,
-                description="An http(s) URL, a base64 data: URL, upload:<sha256> or job:<id>/<index>.",
-            ),
-        ]
-        | None
-    ) = None
-    file_id: Annotated[str, Field(description="Not served: there is no Files API here.")] | None = None
-
-
-class ImageEdit(_Body):
-    """A request for images and text to image."""
-
-    images: Annotated[
-        tuple[ImageReference, ...],
-        Field(min_length=1, max_length=MAX_INPUTS, description="1–8 input images; the mask applies to the first."),
-    ]
-    mask: ImageReference | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class Order:
     """What a client wants: a job, and its answer as one object or as events whose names begin with `event`."""
@@ -118,7 +37,7 @@ class Order:
     event: Literal["image_generation", "image_edit"]
 
 
-Body = TypeVar("Body", bound=_Body)
+Body = TypeVar("Body", bound=ImageBody)
 
 
 def generation_order(fields: Mapping[str, object], model: str) -> Order:

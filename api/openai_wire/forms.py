@@ -8,7 +8,7 @@ from typing import Final
 
 from api.context import the_queue
 from api.openai_wire.errors import OpenAIError, input_as_openai
-from api.uploaded_files import ReceivedFile, receive_form
+from api.uploaded_files import ReceivedFile, receive_form, refuse_large_image
 from imagequeue.errors import InvalidInput
 from imagequeue.input_images import MAX_INPUT_BYTES
 from imagequeue.request_fields import MAX_INPUTS
@@ -26,7 +26,7 @@ def read_edit_form() -> dict[str, object]:
         OpenAIError: a part is unknown or comes twice, or an image cannot be used.
     """
     with the_queue().inputs.folder() as folder:
-        texts, files = receive_form(folder, _MAX_FILES * MAX_INPUT_BYTES, _MAX_PARTS)
+        texts, files = receive_form(folder, _MAX_FILES * MAX_INPUT_BYTES, _MAX_PARTS, refuse_large_image)
         fields = _typed(texts)
         images: list[dict[str, str]] = []
         for name, file in files:

@@ -68,6 +68,7 @@ def list_jobs(query: JobListQuery) -> Response:
         state=query.state,
         job_type=query.type,
         session_id=query.session,
+        batch_id=query.batch,
         cursor=query.cursor,
         limit=query.limit,
         owner=owner,
@@ -128,7 +129,7 @@ def job_routes() -> APIBlueprint:
             *("store_unavailable", "objects_unavailable"),
         ),
         body={"generate": GenerateRequest, "edit": EditRequest},
-        announced=True,
+        announced="job-event",
     )
     add_route(
         routes,
@@ -136,7 +137,13 @@ def job_routes() -> APIBlueprint:
         "/jobs",
         list_jobs,
         {200: json_answer(JobPage, "A page of jobs.", TAGGED), **unchanged()},
-        problems=("invalid_request", "session_not_found", "store_unavailable", "objects_unavailable"),
+        problems=(
+            "invalid_request",
+            "session_not_found",
+            "batch_not_found",
+            "store_unavailable",
+            "objects_unavailable",
+        ),
     )
     add_route(
         routes,

@@ -14,7 +14,7 @@ from api.answers import REPLAYED, REPLAYED_HEADER, once_terms
 from api.context import the_queue, the_settings
 from api.document import Answer, View, add_route, json_answer, make_blueprint
 from api.openai_wire.answers import EVENT_STREAM, accepted_answer, streamed_answer, whole_answer
-from api.openai_wire.bodies import ImageEdit, ImageGeneration, Order, edit_order, generation_order
+from api.openai_wire.bodies import Order, edit_order, generation_order
 from api.openai_wire.errors import JOB_HEADER, ErrorResponse, OpenAIError, input_as_openai
 from api.openai_wire.forms import read_edit_form
 from api.openai_wire.shapes import ImagesAnswer, Model, ModelList
@@ -23,6 +23,7 @@ from api.parameters import NoQuery, OnceHeader
 from api.request_body import read_json_object
 from api.uploaded_files import MULTIPART
 from imagequeue.errors import InvalidInput
+from imagequeue.openai_bodies import ImageEdit, ImageGeneration
 from imagequeue.views import JobView
 
 _log = structlog.stdlib.get_logger(__name__)

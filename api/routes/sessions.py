@@ -103,7 +103,7 @@ def session_routes() -> APIBlueprint:
         submitted_answers(),
         problems=(*SUBMIT_PROBLEMS, *SOURCE_PROBLEM_CODES, "store_unavailable", "objects_unavailable"),
         body=StartSessionRequest,
-        announced=True,
+        announced="job-event",
     )
     add_route(
         routes,
@@ -144,7 +144,7 @@ def _add_actions(routes: APIBlueprint) -> None:
             ),
         ),
         body=ContinueSessionRequest,
-        announced=True,
+        announced="job-event",
     )
     add_route(
         routes,

@@ -20,6 +20,7 @@ from imagequeue.cli.options import (
     OutputOption,
     PrefixOption,
     QualityOption,
+    ReuseOption,
     SizeOption,
     UserOption,
     request_of,
@@ -39,6 +40,7 @@ def edit(
     prefix: PrefixOption = None,
     user: UserOption = None,
     on_unknown: OnUnknownOption = None,
+    reuse: ReuseOption = None,
     output: OutputOption = Path(),
     no_wait: NoWaitOption = False,
     as_json: JobAsJsonOption = False,
@@ -70,6 +72,7 @@ def edit(
         filename_prefix=prefix,
         user=user,
         on_unknown_outcome=on_unknown,
+        reuse=reuse,
     )
     edit_commands.edit(request, delivery.Delivery(output, wait=not no_wait, as_json=as_json))
 

@@ -10,7 +10,9 @@ import typer
 
 from imagequeue.errors import ImageQueueError, InputFault, InvalidRequest, Misconfigured, Unavailable
 
-_BAD_INPUT: Final = frozenset({"invalid_request", "body_too_large", "unauthorized", "forbidden", *InputFault})
+_BAD_INPUT: Final = frozenset(
+    {"invalid_request", "invalid_manifest", "body_too_large", "unauthorized", "forbidden", *InputFault}
+)
 _ANSWERED: Final = frozenset({"session_full", "budget_exceeded", "too_many_jobs_in_flight", "too_many_jobs_per_minute"})
 """The API answers: something else must happen first."""
 

@@ -19,6 +19,7 @@ from imagequeue.cli.options import (
     PrefixOption,
     PromptArgument,
     QualityOption,
+    ReuseOption,
     SizeOption,
     UserOption,
     request_of,
@@ -37,6 +38,7 @@ def generate(
     prefix: PrefixOption = None,
     user: UserOption = None,
     on_unknown: OnUnknownOption = None,
+    reuse: ReuseOption = None,
     output: OutputOption = Path(),
     no_wait: NoWaitOption = False,
     as_json: JobAsJsonOption = False,
@@ -67,6 +69,7 @@ def generate(
         filename_prefix=prefix,
         user=user,
         on_unknown_outcome=on_unknown,
+        reuse=reuse,
     )
     submission.generate(request, delivery.Delivery(output, wait=not no_wait, as_json=as_json))
 

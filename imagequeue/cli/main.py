@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from imagequeue.cli import doctor, edit, generate, jobs, keys, mcp, processes, sessions, usage, webhooks
+from imagequeue.cli import batch, doctor, edit, generate, jobs, keys, mcp, processes, sessions, usage, webhooks
 from imagequeue.cli.exits import fail
 from imagequeue.errors import ImageQueueError
 
@@ -37,6 +37,7 @@ generate.register(app)
 edit.register(app)
 app.add_typer(sessions.app, name="session")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(batch.app, name="batch")
 app.add_typer(keys.app, name="keys")
 usage.register(app)
 app.add_typer(webhooks.app, name="webhooks")

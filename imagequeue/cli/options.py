@@ -51,6 +51,10 @@ OnUnknownOption = Annotated[
         metavar="ACTION",
     ),
 ]
+ReuseOption = Annotated[
+    bool | None,
+    typer.Option("--reuse", help="Take the images of an identical earlier request, at no cost, if there are any."),
+]
 OutputOption = Annotated[
     Path,
     typer.Option(

@@ -29,12 +29,19 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, long: 
         for row in rows:
             print_line("\t".join(row))
         return
+    show_table(columns, rows, long=long, console=Console())
+
+
+def show_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, long: Collection[str], console: Console
+) -> None:
+    """Show rows on a terminal; see `print_table`."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold", no_wrap=column not in long)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+    console.print(table)
 
 
 def print_line(text: str) -> None:

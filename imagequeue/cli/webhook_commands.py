@@ -110,4 +110,13 @@ def _row(delivery: DeliveryView) -> tuple[str, ...]:
     answer = "" if last is None else one_line(last.error or f"{last.status} in {last.ms} ms")
     tries = str(last.number if last else 0)
     due = local_time(delivery.next_attempt_at)
-    return delivery.id, delivery.state, delivery.event, delivery.job_id, tries, answer, due, delivery.url
+    return (
+        delivery.id,
+        delivery.state,
+        delivery.event,
+        delivery.job_id or delivery.batch_id or "",
+        tries,
+        answer,
+        due,
+        delivery.url,
+    )

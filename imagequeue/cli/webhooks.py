@@ -28,6 +28,9 @@ class Event(StrEnum):
     SUCCEEDED = "job.succeeded"
     FAILED = "job.failed"
     CANCELLED = "job.cancelled"
+    BATCH_COMPLETED = "batch.completed"
+    BATCH_CANCELLED = "batch.cancelled"
+    BATCH_PAUSED = "batch.paused"
 
 
 class State(StrEnum):

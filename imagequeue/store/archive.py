@@ -168,7 +168,7 @@ def leaving_member(job_id: str, owner: str) -> str:
 def archive_keys(keys: Keys, job: Job) -> Mapping[str, str]:
     """The keys that the scripts name which archive or remove a job."""
     return {
-        **keys.for_job(job.id, job.owner, job.lane, job.session_id, job.key_id),
+        **keys.for_job(job.id, job.owner, job.lane, job.session_id, job.key_id, job.batch_id),
         **keys.for_archive(job.owner, hour_of(job.id)),
         "index_final": keys.index(job.owner, job.state),
         "delivery": keys.delivery(job.owner, call_fingerprint(job)),

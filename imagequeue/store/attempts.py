@@ -17,6 +17,7 @@ from imagequeue.store.connection import RedisClient, translated
 from imagequeue.store.job_codec import result_fields, to_json
 from imagequeue.store.jobs import CANCELLED, OUTCOME_UNKNOWN, WORKER_LOST, Ending, JobStore, ending_of, flat
 from imagequeue.store.keys import Keys
+from imagequeue.store.reuse import reuse_field
 from imagequeue.views import partial_image_path
 
 _PAGE: Final = 1000
@@ -145,18 +146,20 @@ class AttemptStore(JobStore):
             "suspect": self._keys.suspect(_worker_of(claim.holder)),
         }
         holder = [claim.job.id, claim.attempt, claim.holder]
-        arguments = [*holder, result.state.value, patch, image, image_format, *flat(written)]
+        again = reuse_field(claim.job.model_copy(update={"inputs": result.inputs, "images": result.images}))
+        arguments = [*holder, result.state.value, patch, image, image_format, again, *flat(written)]
         return ending_of(self._scripts.run("finish", keys, arguments))
 
     def release(
         self, claim: Claim, outcome: AttemptOutcome, error: JobError, delay_ms: int, request_id: str | None
-    ) -> Literal["released", "cancelled", "refused"]:
+    ) -> Literal["released", "cancelled", "unaffordable", "refused"]:
         """Put a claimed job back into the queue, to be tried again after `delay_ms`."""
         cost = 0.0 if outcome in (AttemptOutcome.BUSY, AttemptOutcome.LOST) else None
         patch = _attempt_patch(outcome, request_id, error, cost)
         arguments = [claim.job.id, claim.attempt, claim.holder, delay_ms, patch]
         keys = {**self._keys_of(claim.job), "suspect": self._keys.suspect(_worker_of(claim.holder))}
-        return cast("Literal['released', 'cancelled', 'refused']", self._scripts.run("release", keys, arguments))
+        answer = self._scripts.run("release", keys, arguments)
+        return cast("Literal['released', 'cancelled', 'unaffordable', 'refused']", answer)
 
     def due(self, outbox_age_ms: int, idle_ms: int, lease_ms: int, limit: int) -> Due:
         """What a sweep has to look at now; outbox entries and idle sessions count from the given ages on."""

@@ -36,10 +36,19 @@ class FleetStore:
         """Redis's clock: milliseconds since 1970."""
         return now_ms(self._client)
 
+    def worker_joined(self, worker: str, slots: int) -> None:
+        """Note how many calls a worker process holds at once; what is known of processes long gone is forgotten."""
+        with translated():
+            gone = set(self._client.hgetall(self._keys.slots)) - set(self._client.zrange(self._keys.workers, 0, -1))
+            if gone:
+                self._client.hdel(self._keys.slots, *gone)
+            self._client.hset(self._keys.slots, worker, str(slots))
+
     def worker_left(self, worker: str) -> None:
         """Forget a worker process that stopped in order."""
         with translated():
             self._client.zrem(self._keys.workers, worker)
+            self._client.hdel(self._keys.slots, worker)
 
     def may_sweep(self, worker: str, hold_ms: int) -> bool:
         """Whether this process is the one that sweeps for the next `hold_ms`."""

@@ -19,7 +19,12 @@ def to_json(value: object) -> str:
 
 def new_job_fields(new: NewJob) -> dict[str, str]:
     """What submit writes besides what the script adds itself."""
-    belongs = {"session_id": new.session_id, "key_id": new.key_id, "webhook": new.webhook}
+    belongs = {
+        "session_id": new.session_id,
+        "custom_id": new.custom_id,
+        "key_id": new.key_id,
+        "webhook": new.webhook,
+    }
     return {
         **{name: value for name, value in belongs.items() if value},
         "type": new.request.type,

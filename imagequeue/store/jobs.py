@@ -17,7 +17,7 @@ from imagequeue.store.limits import limit_reached, micro, quota
 from imagequeue.store.scripts import Scripts
 
 IDEMPOTENCY_MS: Final = 24 * 3_600_000
-_NO_KEY: Final = "none"
+NO_IDEMPOTENCY_KEY: Final = "none"
 CANCELLED: Final = JobError(code="cancelled", message="Cancelled by the client.")
 WORKER_LOST: Final = JobError(
     code="worker_lost",
@@ -58,6 +58,7 @@ class Stored:
 
     job: Job
     quota: Quota | None = None
+    announced: bool = False  # it has ended, and webhooks are to be told
 
 
 class JobStore:
@@ -87,15 +88,11 @@ class JobStore:
         """
         joins = session or SessionSubmit.none()
         fields, session_fields = flat(new_job_fields(new)), flat(joins.fields)
-        keys = {
-            **self._keys.for_job(new.id, new.owner, new.lane, new.session_id, new.key_id),
-            "idempotency": self._keys.idempotency(new.owner, new.idempotency.key if new.idempotency else _NO_KEY),
-        }
         limits = [joins.mode, joins.idle_ms, joins.most_turns, len(session_fields) // 2]
         once = [new.idempotency.fingerprint if new.idempotency else "", IDEMPOTENCY_MS]
         pays = [new.key_id or "", micro(new.estimate.high_usd)]
         arguments = [new.id, new.session_id or "", *limits, *once, *pays, *session_fields, *fields]
-        what, *details = cast("list[str | int]", self._scripts.run("submit", keys, arguments))
+        what, *details = cast("list[str | int]", self._scripts.run("submit", self.keys_of_new(new), arguments))
         if what == "replayed":
             return Stored(self.get(str(details[0])))
         figures = [int(detail) for detail in details]
@@ -227,14 +224,23 @@ class JobStore:
             (lane,) = self._client.hmget(self._keys.job(job_id), ["lane"])
         return cast("Lane | None", lane)
 
+    def keys_of_new(self, new: NewJob) -> Mapping[str, str]:
+        """The keys that the scripts name which store a job."""
+        return {
+            **self._keys.for_job(new.id, new.owner, new.lane, new.session_id, new.key_id, None),
+            "idempotency": self._keys.idempotency(
+                new.owner, new.idempotency.key if new.idempotency else NO_IDEMPOTENCY_KEY
+            ),
+        }
+
     def _keys_of(self, job: Job) -> Mapping[str, str]:
-        return self._keys.for_job(job.id, job.owner, job.lane, job.session_id, job.key_id)
+        return self._keys.for_job(job.id, job.owner, job.lane, job.session_id, job.key_id, job.batch_id)
 
     def _routing(self, job_id: str) -> tuple[Lane, Mapping[str, str]] | None:
         """Lane and keys of a job of which only the id is known; what they depend on never changes."""
         with translated():
             owner, lane_name, *belongs = self._client.hmget(
-                self._keys.job(job_id), ["owner", "lane", "session_id", "key_id"]
+                self._keys.job(job_id), ["owner", "lane", "session_id", "key_id", "batch_id"]
             )
         lane = cast("Lane | None", lane_name)
         return (lane, self._keys.for_job(job_id, owner, lane, *belongs)) if owner and lane else None

@@ -1,21 +1,17 @@
-"""The only place where a Redis key is spelled."""
+"""The only place where a Redis key is spelled; batch_keys.py is a part of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from imagequeue.jobs import JobState, Lane
-
-_NONE: Final = "none"
+from imagequeue.store.batch_keys import NONE, BatchKeys
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
+class Keys(BatchKeys):
     """All keys under one prefix. docs/redis-data-model.md says what each holds."""
-
-    prefix: str
 
     @property
     def outbox(self) -> str:
@@ -41,11 +37,6 @@ class Keys:
     def sequence(self) -> str:
         """Counter: places in the queue."""
         return f"{self.prefix}sequence"
-
-    @property
-    def changes(self) -> str:
-        """Stream: the id of every job that changed, for the whole fleet; it wakes the waiters."""
-        return f"{self.prefix}changes"
 
     @property
     def sweeper(self) -> str:
@@ -101,6 +92,15 @@ class Keys:
     def open_calls(self, owner: str, fingerprint: str) -> str:
         """Hash: until when (ms) who waits for the answer, by the jobs of equal calls; gone after a day."""
         return f"{self.prefix}open_calls:{owner}:{fingerprint}"
+
+    def reuse(self, owner: str) -> str:
+        """Hash: which of an owner's jobs have images for a request, by the request's digest; see store/reuse.py."""
+        return f"{self.prefix}reuse:{owner}"
+
+    @property
+    def copies(self) -> str:
+        """Sorted set: folders in S3 whose images belong to no job yet, by when they are deleted (ms)."""
+        return f"{self.prefix}copies"
 
     def waiting(self, lane: Lane) -> str:
         """Sorted set: queued jobs of a lane by their place; the rank is the position."""
@@ -200,15 +200,6 @@ class Keys:
         """Hash: an owner's figures, `day:counter:model`; days since 1970; 400 days of them."""
         return f"{self.prefix}usage:{owner}"
 
-    @property
-    def webhook_announced(self) -> str:
-        """Sorted set: jobs whose end is to be told to webhooks, until their deliveries are made, by time (ms)."""
-        return f"{self.prefix}webhooks:announced"
-
-    def webhook_endpoints(self, owner: str) -> str:
-        """Hash: an owner's endpoints by id (JSON)."""
-        return f"{self.prefix}webhooks:endpoints:{owner}"
-
     def webhook_disabled(self, owner: str) -> str:
         """Hash: why an owner's endpoint gets nothing any more, by its id."""
         return f"{self.prefix}webhooks:disabled:{owner}"
@@ -304,7 +295,7 @@ class Keys:
 
         Without a digest, a key that never exists.
         """
-        return f"{self.prefix}api_key_by:{digest or _NONE}"
+        return f"{self.prefix}api_key_by:{digest or NONE}"
 
     def idempotency(self, owner: str, digest: str) -> str:
         """String: `fingerprint job_id` of what came with an Idempotency-Key; gone after a day."""
@@ -316,28 +307,34 @@ class Keys:
         `reserved`: hash, what each job of it that has not ended may cost. `spending`: hash, what is reserved in all and
         what was spent by day and month. `pace`: string, how many jobs of its minute were used, and when that was (ms).
         """
-        kept = key_id or _NONE
+        kept = key_id or NONE
         return {
             "api_key": self.api_key(kept),
             **{name: f"{self.prefix}{name}:{kept}" for name in ("reserved", "spending", "pace")},
         }
 
     def for_job(
-        self, job_id: str, owner: str, lane: Lane, session_id: str | None, key_id: str | None
+        self,
+        job_id: str,
+        owner: str,
+        lane: Lane,
+        session_id: str | None,
+        key_id: str | None,
+        batch_id: str | None,
     ) -> Mapping[str, str]:
-        """The keys that scripts name in their headers, for one job; without a session, keys that never exist."""
+        """The keys that scripts name in their headers, for one job; without session or batch, keys that never exist."""
         return {
             **self.for_key(key_id),
-            **self.for_session(session_id or _NONE, owner),
+            **self.for_session(session_id or NONE, owner),
+            **self.for_batch(batch_id, owner),
             "job": self.job(job_id),
             "events": self.events(job_id),
             "waiting": self.waiting(lane),
             "parked": self.parked(lane),
             "pinned": self.pinned(job_id),
             "usage": self.usage(owner),
+            "reuse": self.reuse(owner),
             **self._shared,
-            "webhook_endpoints": self.webhook_endpoints(owner),
-            "webhook_announced": self.webhook_announced,
             "index_all": self.index(owner, None),
             **{f"index_{state}": self.index(owner, state) for state in JobState},
         }
@@ -375,4 +372,5 @@ class Keys:
             "leaving": self.leaving,
             "input_uses": self.input_uses,
             "inputs_leaving": self.inputs_leaving,
+            "copies": self.copies,
         }

@@ -11,6 +11,7 @@ from imagequeue.sessions import Session, SessionState
 from imagequeue.store.archive import ArchiveEntry, Bucket, archive_keys, hour_of, leaving_member
 from imagequeue.store.connection import RedisClient, now_ms, translated
 from imagequeue.store.keys import Keys
+from imagequeue.store.reuse import reuse_field
 from imagequeue.store.scripts import Scripts
 
 TAKEOVER_MS: Final = 60_000
@@ -74,18 +75,18 @@ class RemovalStore:
     def remove(self, job: Job) -> None:
         """Take away the record of a job, archived or not, and its places in lists."""
         entry = ArchiveEntry.of(job)
-        arguments = [job.id, entry.text, entry.hour, Bucket(job.owner, entry.hour).member]
+        arguments = [job.id, entry.text, entry.hour, Bucket(job.owner, entry.hour).member, reuse_field(job)]
         self._scripts.run("remove", archive_keys(self._keys, job), arguments)
 
     def remove_entry(self, owner: str, entry: ArchiveEntry) -> None:
         """Take an archived job out of the lists whose record in S3 is gone."""
         keys = {
-            **self._keys.for_job(entry.job_id, owner, "interactive", None, None),
+            **self._keys.for_job(entry.job_id, owner, "interactive", None, None, None),
             **self._keys.for_archive(owner, hour_of(entry.job_id)),
             "index_final": self._keys.index(owner, entry.state),
             "delivery": self._keys.delivery(owner, "none"),
         }
-        arguments = [entry.job_id, entry.text, entry.hour, Bucket(owner, entry.hour).member]
+        arguments = [entry.job_id, entry.text, entry.hour, Bucket(owner, entry.hour).member, ""]
         self._scripts.run("remove", keys, arguments)
 
     def archive_session(self, session: Session, look_again_at: int) -> Literal["archived", "active"]:

@@ -51,9 +51,27 @@ class Scripts:
         Raises:
             StoreUnavailable: Redis does not answer.
         """
-        ordered = [keys[key_name] for key_name in source(name).key_names]
+        with translated():
+            return self._script(name)(_ordered(name, keys), args)
+
+    def run_many(self, calls: Sequence[tuple[str, Mapping[str, str], Sequence[str | int]]]) -> list[object]:
+        """Call scripts (name, keys, arguments) in one round trip, one after the other; others may come in between.
+
+        Raises:
+            StoreUnavailable: Redis does not answer; some may have run.
+        """
+        pipeline = self._client.pipeline(transaction=False)
+        for name, keys, args in calls:
+            self._script(name)(_ordered(name, keys), args, pipeline)
+        with translated():
+            return pipeline.execute()
+
+    def _script(self, name: str) -> RegisteredScript:
         script = self._registered.get(name)
         if script is None:
             script = self._registered[name] = self._client.register_script(source(name).text)
-        with translated():
-            return script(ordered, args)
+        return script
+
+
+def _ordered(name: str, keys: Mapping[str, str]) -> list[str]:
+    return [keys[key_name] for key_name in source(name).key_names]

@@ -1,10 +1,11 @@
 """What rehearsals and tests turn and read while the sandbox runs; without a key, as it listens on loopback.
 
 GET /healthz                      it runs
-GET, POST /sandbox/settings       latency, refusal of edits, rate limits, blocked account (app_state.Settings)
+GET, POST /sandbox/settings       latency, refusal of edits, rate limits, blocked account, batches (app_state.Settings)
 GET, POST, DELETE /sandbox/faults faults that wait for calls
 GET, DELETE /sandbox/calls        the journal; `?since=N` for the calls numbered above N
 GET, DELETE /sandbox/files        the uploaded files
+DELETE /sandbox/batches           forgets the batches
 """
 
 from __future__ import annotations
@@ -80,6 +81,12 @@ async def clear_files(request: Request) -> Response:
     return Response(status_code=204)
 
 
+async def clear_batches(request: Request) -> Response:
+    """Stop and forget the batches."""
+    await sandbox_of(request).batches.clear()
+    return Response(status_code=204)
+
+
 ROUTES: Final = (
     Route("/healthz", health, methods=["GET"]),
     Route("/sandbox/settings", get_settings, methods=["GET"]),
@@ -91,4 +98,5 @@ ROUTES: Final = (
     Route("/sandbox/calls", clear_calls, methods=["DELETE"]),
     Route("/sandbox/files", list_files, methods=["GET"]),
     Route("/sandbox/files", clear_files, methods=["DELETE"]),
+    Route("/sandbox/batches", clear_batches, methods=["DELETE"]),
 )

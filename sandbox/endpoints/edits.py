@@ -16,7 +16,7 @@ from sandbox.image_answers import painted_answer
 from sandbox.image_rules import MODELS
 from sandbox.paid_calls import Answer, Noted, PaidEndpoint, noted
 from sandbox.rate_limits import Use
-from sandbox.usage import usage_of, use_of
+from sandbox.usage import cost_of, usage_of, use_of
 
 
 async def _edited_answer(sandbox: Sandbox, order: EditOrder, fault: BodyFault | None) -> Answer:
@@ -33,6 +33,10 @@ def _use(order: EditOrder) -> Use:
     return use_of(order.image, order.input_sizes)
 
 
+def _price(order: EditOrder) -> float:
+    return cost_of(order.image, order.input_sizes)
+
+
 def _admit(settings: Settings, request: EditRequest) -> None:
     """Refuse the model while the setting says so, in the words that users of the real endpoint reported."""
     model = request.fields.get("model")
@@ -41,6 +45,8 @@ def _admit(settings: Settings, request: EditRequest) -> None:
         raise ApiError(message, code="invalid_value", param="model")
 
 
-EDITS: Final = PaidEndpoint("/v1/images/edits", read_edit, _noted_edit, check_edit, _use, _edited_answer, _admit)
+EDITS: Final = PaidEndpoint(
+    "/v1/images/edits", read_edit, _noted_edit, check_edit, _use, _price, _edited_answer, _admit
+)
 
 ROUTES: Final = (Route(EDITS.path, EDITS.serve, methods=["POST"]),)

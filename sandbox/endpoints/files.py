@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from sandbox.api_errors import ApiError
 from sandbox.app_state import sandbox_of
-from sandbox.credentials import check_key
+from sandbox.cut_answers import FileAnswer
 from sandbox.file_store import StoredFile
+from sandbox.free_calls import free_route
 from sandbox.request_bodies import Form, Upload, duplicate, read_form
-from sandbox.values import Fields, choice, missing, refuse_unknown, string, wrong_type
+from sandbox.values import Fields, choice, missing, number_in, refuse_unknown, string, wrong_type
 
-_PURPOSES: Final = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
+_BATCH: Final = "batch"
+_MOST_BATCH_BYTES: Final = 200_000_000
+_PURPOSES: Final = ("assistants", _BATCH, "fine-tune", "vision", "user_data", "evals")
 _EXPIRY: Final = ("expires_after[anchor]", "expires_after[seconds]")
 _LEAST_LIFETIME: Final = 3600  # seconds
 _MOST_LIFETIME: Final = 2_592_000  # seconds: 30 days
 _MOST_LISTED: Final = 10_000
 
 
-async def create_file(request: Request) -> JSONResponse:
+async def create_file(request: Request) -> Response:
     """Keep the file of a multipart form."""
-    check_key(request)
     form = await read_form(request)
     if isinstance(form, ApiError):
         raise form
@@ -36,13 +36,15 @@ async def create_file(request: Request) -> JSONResponse:
     if "purpose" not in fields:
         raise missing("purpose")
     purpose, lifetime = choice(fields, "purpose", _PURPOSES), _lifetime_seconds(fields)
+    if purpose == _BATCH:
+        _check_batch_input(upload)
+        lifetime = lifetime or _MOST_LIFETIME
     stored = sandbox_of(request).files.add(upload.content, upload.filename, purpose, lifetime)
     return JSONResponse(stored.described())
 
 
-async def list_files(request: Request) -> JSONResponse:
+async def list_files(request: Request) -> Response:
     """The files, newest first unless `order` is `asc`; of one `purpose`, `after` an id, at most `limit`."""
-    check_key(request)
     query: Fields = dict(request.query_params)
     refuse_unknown(query, ("purpose", "limit", "order", "after"))
     files, limit = sandbox_of(request).files.files(), _limit(request)
@@ -61,7 +63,7 @@ async def list_files(request: Request) -> JSONResponse:
     return JSONResponse(body)
 
 
-async def get_file(request: Request) -> JSONResponse:
+async def get_file(request: Request) -> Response:
     """What is known of a file, or 404."""
     return JSONResponse(_found(request).described())
 
@@ -70,10 +72,10 @@ async def get_content(request: Request) -> Response:
     """The bytes of a file, or 404."""
     file = _found(request)
     disposition = f"attachment; filename*=UTF-8''{quote(file.filename, safe='')}"
-    return Response(file.content, media_type="application/octet-stream", headers={"content-disposition": disposition})
+    return FileAnswer(file, {"content-disposition": disposition})
 
 
-async def delete_file(request: Request) -> JSONResponse:
+async def delete_file(request: Request) -> Response:
     """Forget a file, or 404."""
     file = _found(request)
     sandbox_of(request).files.delete(file.id)
@@ -81,7 +83,6 @@ async def delete_file(request: Request) -> JSONResponse:
 
 
 def _found(request: Request) -> StoredFile:
-    check_key(request)
     file_id = str(request.path_params["file_id"])
     file = sandbox_of(request).files.get(file_id)
     if file is None:
@@ -103,6 +104,13 @@ def _only_file(form: Form, fields: Fields) -> Upload:
     return uploads[0]
 
 
+def _check_batch_input(upload: Upload) -> None:
+    if not upload.filename.endswith(".jsonl"):
+        raise ApiError("Invalid file format for Batch API. Must be .jsonl")
+    if len(upload.content) > _MOST_BATCH_BYTES:
+        raise ApiError("The Batch API only supports .jsonl files up to 200 MB in size.", param="file")
+
+
 def _lifetime_seconds(fields: Fields) -> int | None:
     """Seconds until the file expires, None for never."""
     if not any(name in fields for name in _EXPIRY):
@@ -111,24 +119,17 @@ def _lifetime_seconds(fields: Fields) -> int | None:
         if name not in fields:
             raise missing(name)
     choice(fields, _EXPIRY[0], ("created_at",))
-    return _number(string(fields[_EXPIRY[1]], _EXPIRY[1]), _EXPIRY[1], _LEAST_LIFETIME, _MOST_LIFETIME)
+    return number_in(string(fields[_EXPIRY[1]], _EXPIRY[1]), _EXPIRY[1], _LEAST_LIFETIME, _MOST_LIFETIME)
 
 
 def _limit(request: Request) -> int:
-    return _number(request.query_params.get("limit", str(_MOST_LISTED)), "limit", 1, _MOST_LISTED)
-
-
-def _number(text: str, name: str, least: int, most: int) -> int:
-    if not re.fullmatch("[0-9]{1,9}", text) or not least <= int(text) <= most:
-        message = f"Invalid '{name}': expected a whole number from {least} to {most}, but got '{text}'."
-        raise ApiError(message, code="invalid_value", param=name)
-    return int(text)
+    return number_in(request.query_params.get("limit", str(_MOST_LISTED)), "limit", 1, _MOST_LISTED)
 
 
 ROUTES: Final = (
-    Route("/v1/files", create_file, methods=["POST"]),
-    Route("/v1/files", list_files, methods=["GET"]),
-    Route("/v1/files/{file_id}", get_file, methods=["GET"]),
-    Route("/v1/files/{file_id}", delete_file, methods=["DELETE"]),
-    Route("/v1/files/{file_id}/content", get_content, methods=["GET"]),
+    free_route("POST", "/v1/files", create_file),
+    free_route("GET", "/v1/files", list_files),
+    free_route("GET", "/v1/files/{file_id}", get_file),
+    free_route("DELETE", "/v1/files/{file_id}", delete_file),
+    free_route("GET", "/v1/files/{file_id}/content", get_content),
 )

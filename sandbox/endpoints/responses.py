@@ -19,7 +19,7 @@ from sandbox.paid_calls import Answer, Noted, PaidEndpoint, noted
 from sandbox.painter import Commission, paint
 from sandbox.rate_limits import Use
 from sandbox.response_rules import ResponseOrder, ResponseRequest, check_response, read_response
-from sandbox.usage import use_of
+from sandbox.usage import cost_of, use_of
 from sandbox.values import given
 
 _WORDS: Final = "Here is the image."
@@ -107,6 +107,13 @@ def _use(order: ResponseOrder) -> Use:
     return use_of(order.image, order.input_sizes)
 
 
-RESPONSES: Final = PaidEndpoint("/v1/responses", read_response, _noted_response, check_response, _use, _responded)
+def _price(order: ResponseOrder) -> float:
+    """What the image costs; the few tokens of the mainline model are left out."""
+    return cost_of(order.image, order.input_sizes)
+
+
+RESPONSES: Final = PaidEndpoint(
+    "/v1/responses", read_response, _noted_response, check_response, _use, _price, _responded
+)
 
 ROUTES: Final = (Route(RESPONSES.path, RESPONSES.serve, methods=["POST"]),)

@@ -4,6 +4,8 @@ takeover     SIGKILL of a worker with 100 calls in flight: how long until all ar
 limiter      3 workers, 200 jobs, 60 images a minute that the sandbox enforces: refused calls, share of the rate used
 s3-outage    S3 goes away for 60 s while 50 images are made: images stored, calls seen
 bridge-load  500 MCP calls wait in one bridge, over each transport and door: memory, connections, processor, wake-ups
+batch-load   a batch of 10,000 lines: lines accepted and ended a second, memory, how long an interactive job waits
+batch-kill   SIGKILL of API and workers in the middle of such a batch: who succeeded, calls seen
 bridge-kill  SIGKILL of a bridge in mid-call, over each transport and door: who gets the image, calls seen
 """
 
@@ -20,6 +22,7 @@ from typing import Final
 sys.path.insert(0, str(Path(__file__).parents[1] / "kit"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "mcp"))
 
+from batch_drills import batch_kill, batch_load
 from bridge_drills import bridge_kill, bridge_load
 from drill_kit import ended, own_fleet, until
 
@@ -95,6 +98,8 @@ DRILLS: Final[dict[str, Callable[[], None]]] = {
     "takeover": takeover,
     "limiter": limiter,
     "s3-outage": s3_outage,
+    "batch-load": batch_load,
+    "batch-kill": batch_kill,
     "bridge-load": bridge_load,
     "bridge-kill": bridge_kill,
 }

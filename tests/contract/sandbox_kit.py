@@ -29,6 +29,9 @@ DEFAULTS: Final[dict[str, Any]] = {
     "input_images_per_minute": None,
     "limit_window_seconds": 60,
     "account_error": None,
+    "batch_step_seconds": 0,
+    "batch_window_seconds": 86_400,
+    "batch_error": None,
 }
 """The settings of a sandbox that just started."""
 
@@ -96,6 +99,7 @@ class RunningSandbox:
         """Forget calls, faults, files and settings of the test before."""
         self.http.delete("/sandbox/faults").raise_for_status()
         self.http.delete("/sandbox/calls").raise_for_status()
+        self.http.delete("/sandbox/batches").raise_for_status()
         self.http.delete("/sandbox/files").raise_for_status()
         self.set(**DEFAULTS)
 

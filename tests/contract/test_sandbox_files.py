@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import httpx2
 import pytest
-from openai import BadRequestError, NotFoundError, OpenAI
+from openai import APIConnectionError, BadRequestError, InternalServerError, NotFoundError, OpenAI
 from published_openapi import PublishedApi
 from sandbox_kit import KEY, RunningSandbox
 
 from sandbox.api_errors import ApiError
-from sandbox.file_store import MOST_BYTES, MOST_FILES, FileStore
+from sandbox.file_store import MOST_BYTES, MOST_FILES, DiskFile, FileStore
 
 PATH: Final = "/v1/files"
 AUTHORISED: Final = {"authorization": f"Bearer {KEY}"}
@@ -20,7 +21,7 @@ def upload(client: OpenAI, name: str = "a.png", content: bytes = b"some bytes", 
     return client.files.create(file=(name, content), purpose=purpose).id
 
 
-@pytest.mark.parametrize("purpose", ["assistants", "batch", "fine-tune", "vision", "user_data"])
+@pytest.mark.parametrize("purpose", ["assistants", "fine-tune", "vision", "user_data"])
 def test_an_uploaded_file_is_described_and_read_back(
     sandbox: RunningSandbox, openai_client: OpenAI, published_api: PublishedApi, purpose: Any
 ) -> None:
@@ -40,6 +41,45 @@ def test_a_file_keeps_the_time_at_which_it_expires(openai_client: OpenAI, publis
     created = openai_client.files.create(file=("a.png", b"x"), purpose="vision", expires_after=expiry)
     assert created.expires_at == created.created_at + 3600
     assert published_api.problems("OpenAIFile", created.model_dump(exclude_none=True)) == []
+
+
+def test_the_input_of_a_batch_is_json_lines_and_expires_after_thirty_days(openai_client: OpenAI) -> None:
+    created = openai_client.files.create(file=("lines.jsonl", b"{}"), purpose="batch")
+    assert created.expires_at == created.created_at + 30 * 86_400
+    with pytest.raises(BadRequestError, match=r"Must be \.jsonl"):
+        openai_client.files.create(file=("lines.json", b"{}"), purpose="batch")
+
+
+def test_a_fault_of_an_endpoint_is_for_that_endpoint_alone(sandbox: RunningSandbox, openai_client: OpenAI) -> None:
+    sandbox.add_fault({"status": 503}, match={"endpoint": "GET /v1/files/{file_id}"})
+    file_id = upload(openai_client)
+    assert openai_client.files.content(file_id).read() == b"some bytes"
+    with pytest.raises(InternalServerError):
+        openai_client.files.retrieve(file_id)
+    assert openai_client.files.retrieve(file_id).id == file_id
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "fault"),
+    [
+        ("POST", "/v1/files", {"drop": "before"}),
+        ("POST", "/v1/files", {"drop": "middle"}),
+        ("GET", "/v1/files/{file_id}/content", {"drop": "middle"}),
+        ("GET", "/v1/files/{file_id}/content", {"hang": True}),
+    ],
+)
+def test_an_answer_about_a_file_breaks_off_on_demand(
+    sandbox: RunningSandbox, openai_client: OpenAI, method: str, path: str, fault: dict[str, object]
+) -> None:
+    file_id = upload(openai_client, content=bytes(3_000_000))
+    sandbox.add_fault(fault, match={"endpoint": f"{method} {path}"})
+    with pytest.raises((APIConnectionError, httpx2.HTTPError)):
+        if method == "POST":
+            upload(openai_client, "lost.png")
+        else:
+            openai_client.with_options(timeout=0.5).files.content(file_id).read()
+    kept = [file["filename"] for file in sandbox.files()]
+    assert ("lost.png" in kept) == (fault == {"drop": "middle"} and method == "POST")
 
 
 def test_a_deleted_file_is_gone(sandbox: RunningSandbox, openai_client: OpenAI, published_api: PublishedApi) -> None:
@@ -187,3 +227,14 @@ def test_the_store_is_bounded_in_files_and_expired_ones_make_room() -> None:
     now[0] = 1060.0
     last = store.add(b"", "b", "vision")
     assert store.files() == [last]
+
+
+def test_what_a_batch_gave_is_read_back_and_counts_for_nothing_among_the_uploads() -> None:
+    store, disk = FileStore(), DiskFile()
+    for piece in (b"a" * 300_000, b"b" * 300_000):
+        disk.append(piece)
+    stored = store.add_output(disk, "output.jsonl")
+    assert stored.content == b"a" * 300_000 + b"b" * 300_000
+    assert [len(piece) for piece in stored.pieces()] == [262_144, 262_144, 75_712]
+    store.add(bytes(MOST_BYTES), "a", "vision")
+    assert store.delete(stored.id)

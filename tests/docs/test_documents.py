@@ -74,7 +74,9 @@ def test_every_make_target_of_the_readme_exists() -> None:
 def test_every_key_is_in_the_data_model() -> None:
     keys = Keys("iq:")
     spelled = {
-        *keys.for_job("{id}", "{owner}", "interactive", "{id}", "{id}").values(),
+        *keys.for_job("{id}", "{owner}", "interactive", "{id}", "{id}", "{id}").values(),
+        keys.feeder,
+        keys.slots,
         *keys.for_fleet().values(),
         keys.sweeper,
         keys.edit_route,

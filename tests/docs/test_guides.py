@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from zipfile import ZipFile
 
 from docs_kit import ROOT, bash_blocks, run_blocks
 from PIL import Image
@@ -14,11 +15,16 @@ SESSIONS = ROOT / "docs/guides/sessions.md"
 EVENTS = ROOT / "docs/guides/events.md"
 WEBHOOKS = ROOT / "docs/guides/webhooks.md"
 OPENAI_SDK = ROOT / "docs/guides/openai-sdk.md"
+MANIFESTS = ROOT / "docs/guides/manifests.md"
+BATCHES = ROOT / "docs/guides/batches.md"
+BATCHES_HTTP = ROOT / "docs/guides/batches-http.md"
 PYTHON = ROOT / "docs/guides/python.md"
 
 
 def test_every_guide_is_run_here() -> None:
-    assert set((ROOT / "docs/guides").iterdir()) == {EVENTS, SESSIONS, OPENAI_SDK, PYTHON, WEBHOOKS}
+    assert set((ROOT / "docs/guides").iterdir()) == {
+        *(EVENTS, SESSIONS, OPENAI_SDK, PYTHON, WEBHOOKS, MANIFESTS, BATCHES, BATCHES_HTTP)
+    }
 
 
 def test_the_guide_of_openais_sdk_runs(stack: Stack, tmp_path: Path) -> None:
@@ -72,7 +78,9 @@ def test_the_guide_of_python_runs_and_saves_the_images(stack: Stack, tmp_path: P
         with Image.open(file) as image:
             assert image.format == "PNG"
         assert str(file.relative_to(tmp_path)) in run.stdout
-    assert run.stdout.splitlines()[-3:] == ["end succeeded", "['succeeded', 'succeeded']", "True"]
+    ended, reused, session, same = run.stdout.splitlines()[-4:]
+    assert (ended, session, same) == ("end succeeded", "['succeeded', 'succeeded']", "True")
+    assert re.match(r"succeeded job_\w{26} 0\.0 .*nothing is paid\.$", reused)
 
 
 def test_the_guide_of_webhooks_runs_and_its_receiver_hears_of_the_jobs(stack: Stack, tmp_path: Path) -> None:
@@ -87,3 +95,39 @@ def test_the_guide_of_webhooks_runs_and_its_receiver_hears_of_the_jobs(stack: St
     assert f"{origin}/all" in run.stdout
     assert f"goes to {origin}/jobs again" in run.stdout
     assert len(re.findall(r"^whsec_", run.stdout, re.MULTILINE)) == 1
+
+
+def test_the_guide_of_manifests_prices_all_its_forms(stack: Stack, tmp_path: Path) -> None:
+    run = run_blocks(bash_blocks(MANIFESTS), stack, tmp_path)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "A dog in the style of ink" in run.stdout + run.stderr
+    assert '"custom_id":"dog-ink"' in run.stdout
+    assert re.findall(r'"lines":(\d)', run.stdout) == ["4", "2"]
+
+
+def test_the_guide_of_batches_over_http_runs_to_its_results(stack: Stack, tmp_path: Path) -> None:
+    run = run_blocks(bash_blocks(BATCHES_HTTP), stack, tmp_path)
+    assert run.returncode == 0, run.stdout + run.stderr
+    results, rest = (
+        [json.loads(line) for line in (tmp_path / name).read_text().splitlines()]
+        for name in ("results.jsonl", "rest.jsonl")
+    )
+    assert [line["custom_id"] for line in results] == [f"fog-{number}" for number in range(1, 7)]
+    assert {line["state"] for line in results} == {"succeeded"}
+    assert [line["position"] for line in rest] == [3, 4, 5]
+    assert json.loads((tmp_path / "cancelled.json").read_text())["state"] in ("cancelled", "completed")
+    assert len(json.loads((tmp_path / "jobs.json").read_text())["jobs"]) == 2
+
+
+def test_the_guide_of_batches_runs_stops_at_the_cap_and_saves_every_image_once(stack: Stack, tmp_path: Path) -> None:
+    run = run_blocks(bash_blocks(BATCHES), stack, tmp_path)
+    told = run.stdout + run.stderr
+    assert run.returncode == 0, told
+    for said in ("stopped at the cap", "all but the refused one", "refused again", "crest refused"):
+        assert said in run.stdout, told
+    names = {"dawn.png", "night.png", "fog-0.png", "fog-1.png"}
+    assert {one.name for one in (tmp_path / "lighthouses").glob("*.png")} == names
+    with ZipFile(tmp_path / "lighthouses.zip") as archive:
+        assert names < {*archive.namelist()}
+    assert "<html" in (tmp_path / "report.html").read_text()
+    assert run.stdout.splitlines()[-1] == "completed 3"

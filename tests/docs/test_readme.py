@@ -71,7 +71,10 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
 def test_the_demo_shows_tables_and_leaves_the_files_that_it_names(demo: Demo) -> None:
     files = [file.name for file in demo.folder.iterdir()]
     kinds = {name.partition("-")[0] for name in files}
-    assert (len(files), kinds) == (7, {"lighthouse", "mask.png", "boat", "fog", "session.html", "session.png"})
+    batch = {"animals.csv", "batch", "batch.html"}
+    assert (len(files), kinds - batch) == (10, {"lighthouse", "mask.png", "boat", "fog", "session.html", "session.png"})
+    saved = {file.name for file in (demo.folder / "batch").iterdir()}
+    assert {"gull.png", "seal.png", "whale.png", "results.jsonl"} <= saved
     assert all(name in demo.printed for name in files)
     assert demo.printed.count("\tsucceeded\t") == 3 + 3 + 5, "two sheets of three turns, and a list of five jobs"
 

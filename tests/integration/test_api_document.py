@@ -204,11 +204,12 @@ def test_every_error_names_its_codes_and_shows_each(document: Document) -> None:
 
 def test_where_a_body_names_a_webhook_the_callback_is_described(document: Document) -> None:
     told = {path for _, path, operation in operations(document) if "callbacks" in operation}
-    assert told == {"/v1/jobs", "/v1/sessions", "/v1/sessions/{session_id}/turns"}
-    [callback] = document["paths"]["/v1/jobs"]["post"]["callbacks"].values()
-    assert callback["{$request.body#/webhook}"] == document["webhooks"]["job-event"] | {
-        "post": document["webhooks"]["job-event"]["post"] | {"deprecated": False}
-    }
+    assert told == {"/v1/batches", "/v1/jobs", "/v1/sessions", "/v1/sessions/{session_id}/turns"}
+    for path, event in (("/v1/jobs", "job-event"), ("/v1/batches", "batch-event")):
+        [callback] = document["paths"][path]["post"]["callbacks"].values()
+        assert callback["{$request.body#/webhook}"] == document["webhooks"][event] | {
+            "post": document["webhooks"][event]["post"] | {"deprecated": False}
+        }
 
 
 def test_what_webhooks_bring_is_documented(document: Document, api: RunningApi, worker: StandInWorker) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 import httpx2
@@ -31,16 +32,26 @@ def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 PROTECTED = [(method, path) for method, path, _ in operations()]
 OPENAIS = ("/v1/images/", "/v1/models")
-OF_RECORDS = [(method, path) for method, path in PROTECTED if "{job_id}" in path or "{session_id}" in path]
-LISTS = ["/v1/jobs", "/v1/sessions"]
+OF_RECORDS = [(method, path) for method, path in PROTECTED if re.search(r"{(job|session|batch)_id}", path)]
+LISTS = ["/v1/jobs", "/v1/sessions", "/v1/batches"]
 OTHER_LISTS = ["/v1/events", "/v1/usage", "/v1/models", "/v1/webhooks/endpoints", "/v1/webhooks/deliveries"]
 """What is in them is looked at where they are tested."""
 
 
-def filled(path: str, job_id: str = "job_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z", session_id: str = f"ses_{NO_KEY[4:]}") -> str:
+NOBODYS = {kind: f"{prefix}_{NO_KEY[4:]}" for kind, prefix in (("job", "job"), ("session", "ses"), ("batch", "batch"))}
+
+
+def filled(path: str, ids: Mapping[str, str] = NOBODYS) -> str:
     """A path whose parameters have values."""
-    others = {"endpoint_id": "ep_1", "delivery_id": "dlv_1", "model": "none", "index": "0", "partial_index": "0"}
-    values = {"job_id": job_id, "session_id": session_id, "key_id": NO_KEY, **others}
+    others = {
+        "endpoint_id": "ep_1",
+        "delivery_id": "dlv_1",
+        "model": "none",
+        "name": "a.jsonl",
+        "index": "0",
+        "partial_index": "0",
+    }
+    values = {**{f"{kind}_id": value for kind, value in ids.items()}, "key_id": NO_KEY, **others}
     return re.sub(r"\{(\w+)\}", lambda name: values[name[1]], path)
 
 
@@ -136,9 +147,18 @@ def test_every_endpoint_asks_for_its_scope_and_no_other(specialists: dict[str, P
             assert (status, f"'{needed(method, path)}'" in text) == (403, True), text
 
 
+@dataclass(frozen=True)
+class Neighbours:
+    """Two owners; the first one's job with an image, session with a turn, and batch of a line: their ids by kind."""
+
+    one: Person
+    other: Person
+    ids: Mapping[str, str]
+
+
 @pytest.fixture(scope="module")
-def neighbours(keyed_api: RunningApi) -> tuple[Person, Person, str, str]:
-    """Two owners; the first one's job with an image, and session with a turn."""
+def neighbours(keyed_api: RunningApi) -> Neighbours:
+    """The first owner has one record of each kind, the other none."""
     first = Person(keyed_api, cast("Any", keyed_api.settings.first_key_file).read_text().strip())
     one, other = first.issue(), first.issue()
     worker = StandInWorker(keyed_api.settings)
@@ -146,52 +166,54 @@ def neighbours(keyed_api: RunningApi) -> tuple[Person, Person, str, str]:
     succeed(worker, job_id)
     turn = one.ask("POST", "/v1/sessions", {**BODY, "images": [f"job:{job_id}/0"]}).json()
     succeed(worker, turn["id"])
-    return one, other, job_id, turn["session_id"]
+    batch = one.ask("POST", "/v1/batches", {"lines": [BODY]}).json()
+    return Neighbours(one, other, {"job": job_id, "session": turn["session_id"], "batch": batch["id"]})
+
+
+def body_for(method: str, path: str) -> dict[str, Any] | None:
+    """What a request must bring to be a good one."""
+    return BODY if path.endswith("/turns") else {"priority": 1} if method == "PATCH" else None
 
 
 @pytest.mark.parametrize(("method", "path"), OF_RECORDS, ids=" ".join)
-def test_what_belongs_to_another_owner_does_not_exist(
-    neighbours: tuple[Person, Person, str, str], method: str, path: str
-) -> None:
-    one, other, job_id, session_id = neighbours
-    body = BODY if path.endswith("/turns") else None
-    theirs, nobodys = (other.ask(method, url, body) for url in (filled(path, job_id, session_id), filled(path)))
-    assert theirs.status_code == 404
-    assert theirs.json()["code"] == ("session_not_found" if "session_id" in path else "job_not_found")
-    made_up = theirs.text.replace(job_id, filled("{job_id}")).replace(session_id, filled("{session_id}"))
-    assert made_up == nobodys.text, "not even that it exists"
+def test_what_belongs_to_another_owner_does_not_exist(neighbours: Neighbours, method: str, path: str) -> None:
+    one, other, ids = neighbours.one, neighbours.other, neighbours.ids
+    body = body_for(method, path)
+    theirs, nobodys = (other.ask(method, url, body) for url in (filled(path, ids), filled(path)))
+    (kind,) = (kind for kind in ids if f"{{{kind}_id}}" in path)
+    assert (theirs.status_code, theirs.json()["code"]) == (404, f"{kind}_not_found")
+    assert theirs.text.replace(ids[kind], NOBODYS[kind]) == nobodys.text, "not even that it exists"
     if method != "DELETE" and "{partial_index}" not in path:  # it has none
-        status, text = one.look(method, filled(path, job_id, session_id), body)
+        status, text = one.look(method, filled(path, ids), body)
         assert status != 404, text
 
 
-@pytest.mark.parametrize("path", LISTS)
-def test_lists_show_ones_own(neighbours: tuple[Person, Person, str, str], path: str) -> None:
-    one, other, job_id, session_id = neighbours
-    mentioned = [job_id if "jobs" in path else session_id]
-    assert all(name in str(one.get(path)) for name in mentioned)
-    assert not any(name in str(other.get(path)) for name in (job_id, session_id))
-    refused(other.ask("GET", f"/v1/jobs?session={session_id}"), "session_not_found")
-    assert other.get(f"/v1/jobs?cursor={job_id}")["jobs"] == []
+@pytest.mark.parametrize(("path", "kind"), [*zip(LISTS, NOBODYS, strict=True)])
+def test_lists_show_ones_own(neighbours: Neighbours, path: str, kind: str) -> None:
+    assert neighbours.ids[kind] in str(neighbours.one.get(path))
+    assert not any(name in str(neighbours.other.get(path)) for name in neighbours.ids.values())
+
+
+def test_nobody_finds_anothers_jobs_by_session_batch_or_cursor(neighbours: Neighbours) -> None:
+    other, ids = neighbours.other, neighbours.ids
+    refused(other.ask("GET", f"/v1/jobs?session={ids['session']}"), "session_not_found")
+    refused(other.ask("GET", f"/v1/jobs?batch={ids['batch']}"), "batch_not_found")
+    assert other.get(f"/v1/jobs?cursor={ids['job']}")["jobs"] == []
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/sessions"])
-def test_nobody_edits_anothers_images(neighbours: tuple[Person, Person, str, str], path: str) -> None:
-    one, other, job_id, _ = neighbours
+def test_nobody_edits_anothers_images(neighbours: Neighbours, path: str) -> None:
+    one, other, image = neighbours.one, neighbours.other, f"job:{neighbours.ids['job']}/0"
     kind = {"type": "edit"} if path == "/v1/jobs" else {}
-    for fields in ({"images": [f"job:{job_id}/0"]}, {"images": [data_url()], "mask": f"job:{job_id}/0"}):
-        assert (
-            "no such job of yours"
-            in refused(other.ask("POST", path, {**BODY, **kind, **fields}), "input_missing")["detail"]
-        )
-    assert one.ask("POST", path, {**BODY, **kind, "images": [f"job:{job_id}/0"]}).status_code == 202
+    for fields in ({"images": [image]}, {"images": [data_url()], "mask": image}):
+        problem = refused(other.ask("POST", path, {**BODY, **kind, **fields}), "input_missing")
+        assert "no such job of yours" in problem["detail"]
+    assert one.ask("POST", path, {**BODY, **kind, "images": [image]}).status_code == 202
 
 
-def test_an_upload_is_known_by_its_hash_to_whoever_has_the_file(
-    keyed_api: RunningApi, neighbours: tuple[Person, Person, str, str]
-) -> None:
+def test_an_upload_is_known_by_its_hash_to_whoever_has_the_file(keyed_api: RunningApi, neighbours: Neighbours) -> None:
     """See docs/adr/0009: who names the hash has had the bytes, and no address serves them."""
-    one, other, *_ = neighbours
+    one, other = neighbours.one, neighbours.other
     files = {"file": ("a.png", data_url().encode(), "image/png")}
     refused(keyed_api.http.post("/v1/uploads", files=files), "unauthorized")
     keyed_api.http.headers.update(one.header)

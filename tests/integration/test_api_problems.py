@@ -21,6 +21,7 @@ from sandbox.stack.redis_server import start_redis
 SOME_ID = "job_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z"
 FILLED = {
     "{job_id}": SOME_ID,
+    "{batch_id}": "batch_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z",
     "{session_id}": "ses_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z",
     "{index}": "0",
     "{partial_index}": "0",
@@ -28,6 +29,7 @@ FILLED = {
     "{key_id}": "key_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z",
     "{endpoint_id}": "whe_0a1b2c3d4e5f60718293a4b5",
     "{delivery_id}": "dlv_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z_0a1b2c3d",
+    "{name}": "spring.jsonl",
     "{code}": "invalid_request",
 }
 ENDPOINTS = [
@@ -50,6 +52,14 @@ ENDPOINTS = [
     ("POST", "/v1/sessions/{session_id}/turns"),
     ("POST", "/v1/sessions/{session_id}/fork"),
     ("POST", "/v1/sessions/{session_id}/end"),
+    ("POST", "/v1/batches"),
+    ("GET", "/v1/batches"),
+    ("GET", "/v1/batches/{batch_id}"),
+    ("PATCH", "/v1/batches/{batch_id}"),
+    *(("POST", f"/v1/batches/{{batch_id}}/{action}") for action in ("pause", "resume", "cancel", "retry-failed")),
+    ("GET", "/v1/batches/{batch_id}/results"),
+    *(("GET", f"/v1/batches/{{batch_id}}/{what}") for what in ("images.zip", "report", "report.html")),
+    ("GET", "/v1/batches/{batch_id}/events"),
     ("POST", "/v1/uploads"),
     ("GET", "/v1/usage"),
     ("POST", "/v1/keys"),
@@ -66,6 +76,8 @@ ENDPOINTS = [
     ("POST", "/v1/webhooks/secret/rotate"),
     ("GET", "/v1/webhooks/deliveries"),
     ("POST", "/v1/webhooks/deliveries/{delivery_id}/redeliver"),
+    ("POST", "/v1/estimates"),
+    ("PUT", "/v1/manifests/{name}"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
     ("GET", "/problems/{code}"),
@@ -149,7 +161,8 @@ def test_every_endpoint_answers_errors_in_one_shape(http: httpx2.Client, method:
     assert unknown.json()["errors"][0]["field"] == "nonsense"
     repeated = http.request(method, f"{filled(path)}?wait=1&wait=2")
     assert_problem(http, repeated, 400, "invalid_request")
-    assert_problem(http, http.request("PATCH", filled(path)), 405, "method_not_allowed")
+    wrong = "PUT" if ("PATCH", path) in ENDPOINTS else "PATCH"
+    assert_problem(http, http.request(wrong, filled(path)), 405, "method_not_allowed")
     assert_problem(http, http.request(method, f"{filled(path)}/nothing/here"), 404, "not_found")
 
 

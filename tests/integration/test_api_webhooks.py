@@ -14,7 +14,7 @@ from imagequeue.store.keys import Keys
 from imagequeue.store.webhook_deliveries import WebhookDeliveryStore
 from imagequeue.webhook_rules import receiver_of
 from imagequeue.webhook_views import job_event
-from imagequeue.webhooks import MAX_ENDPOINTS, DeliveryAttempt, DeliveryState, delivery_id
+from imagequeue.webhooks import EVENT_TYPES, MAX_ENDPOINTS, DeliveryAttempt, DeliveryState, delivery_id
 
 URL = "https://example.com/hook?key=1"
 ENDPOINTS = "/v1/webhooks/endpoints"
@@ -53,7 +53,7 @@ def test_an_endpoint_is_added_listed_replaced_and_removed(empty_api: RunningApi)
     assert_documented(document, "EndpointView", endpoint)
     replaced = put(api)
     assert (replaced.status_code, replaced.json()["id"]) == (200, endpoint["id"])
-    assert replaced.json()["events"] == ["job.succeeded", "job.failed", "job.cancelled"]
+    assert replaced.json()["events"] == list(EVENT_TYPES)
     listed = api.http.get(ENDPOINTS).json()
     assert_documented(document, "EndpointList", listed)
     assert listed["endpoints"] == [replaced.json()]

@@ -47,6 +47,18 @@ def test_generate_saves_the_image_and_says_what_it_cost_and_that_it_is_painted(i
     assert re.search(r"^Note: Painted by the imagequeue sandbox", run.err, re.MULTILINE)
 
 
+def test_an_image_is_used_again_and_said_to_cost_nothing(iq: Shell) -> None:
+    options = ("generate", "a fox that comes again", "--quality", "low", "--json")
+    first, again = (json.loads(iq(*options, *more).out) for more in ((), ("--reuse",)))
+    assert (again["reused_from"], again["cost_usd_estimated"]) == (first["id"], 0)
+    saved = [(iq.folder / job["files"][0]).read_bytes() for job in (first, again)]
+    assert saved[0] == saved[1]
+    assert first["files"] != again["files"]
+    edit = ("edit", "make it night", first["files"][0], "--quality", "low", "--json")
+    edited, same = (json.loads(iq(*edit, *more).out) for more in ((), ("--reuse",)))
+    assert same["reused_from"] == edited["id"]
+
+
 OTHERS = ("--user", "u-1", "--on-unknown", "fail")
 
 

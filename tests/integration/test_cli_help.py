@@ -36,10 +36,14 @@ def alone(tmp_path: Path) -> Shell:
         ["jobs", "delete", "job_1"],
         ["usage"],
         ["webhooks", "list"],
+        ["batch", "list"],
+        ["batch", "run", "lines.jsonl", "-o", "out"],
+        ["batch", "attach", "batch_1", "-o", "out"],
     ],
 )
 def test_without_an_api_commands_exit_with_3_and_say_how_to_start_one(alone: Shell, arguments: list[str]) -> None:
     (alone.folder / "image.png").write_bytes(b"image")
+    (alone.folder / "lines.jsonl").write_text('{"prompt": "x"}')
     run = alone(*arguments)
     assert run.code == 3
     assert "`imagequeue up`" in run.err
@@ -65,6 +69,9 @@ def test_a_bad_setting_stops_a_process_with_one_line(
 
 SESSION_COMMANDS = tuple(f"session {name}" for name in ("start", "continue", "list", "show", "fork", "end", "delete"))
 JOB_COMMANDS = ("jobs", "jobs list", "jobs show", "jobs wait", "jobs cancel", "jobs retry", "jobs delete")
+BATCH_LOOKS = tuple(f"batch {name}" for name in ("list", "show", "results", "zip", "report"))
+BATCH_COMMANDS = ("batch", "batch estimate", "batch run", "batch attach", *BATCH_LOOKS)
+BATCH_STEERING = tuple(f"batch {name}" for name in ("retry", "pause", "resume", "set", "cancel"))
 PROCESSES = ("up", "down", "api", "worker", "mcp", "mcp config", "sandbox", "flower")
 WEBHOOK_COMMANDS = tuple(
     f"webhooks {name}" for name in ("list", "add", "remove", "deliveries", "redeliver", "secret", "rotate-secret")
@@ -84,6 +91,8 @@ WEBHOOK_COMMANDS = tuple(
         *SESSION_COMMANDS,
         *JOB_COMMANDS,
         *WEBHOOK_COMMANDS,
+        *BATCH_COMMANDS,
+        *BATCH_STEERING,
         *PROCESSES,
     ],
 )
@@ -104,7 +113,7 @@ def test_the_version_is_the_installed_one(alone: Shell) -> None:
     assert re.fullmatch(r"imagequeue \d+\.\d+\.\d+\n", alone("--version").out)
 
 
-@pytest.mark.parametrize("named", ["generate", "edit", "session show", "mcp config", "webhooks add"])
+@pytest.mark.parametrize("named", ["generate", "edit", "session show", "mcp config", "webhooks add", "batch run"])
 def test_help_imports_nothing_heavy(alone: Shell, named: str) -> None:
     command = [sys.executable, "-X", "importtime", str(SCRIPT), *named.split(), "--help"]
     run = subprocess.run(command, cwd=alone.folder, env=alone.environment, capture_output=True, text=True, check=True)

@@ -66,8 +66,8 @@ class House:
         return False
 
     def a_year_later(self) -> None:
-        """A whole round through the inputs as it would be then; each is later than the one before."""
-        for _ in range(2):  # inputs, and what clients have put there themselves
+        """A whole round as it would be then; each is later than the one before."""
+        for _ in range(3):  # inputs, and the images and manifests that clients have put there themselves
             self.now += 366 * 24 * HOUR_MS
             self.inputs.round(self.now)
 
@@ -168,6 +168,17 @@ def test_what_a_stale_worker_stored_after_the_removal_is_deleted_at_the_last_loo
     assert not house.fleet.redis.exists(keys_of(house.fleet).leaving)
 
 
+def test_copies_for_a_job_that_was_never_stored_are_deleted_and_nothing_else_of_it(house: House) -> None:
+    job = house.ended()
+    copied, own = f"{job_folder(job.id)}reused-1/", f"{job_folder(job.id)}1/0.png"
+    for key in (f"{copied}0.png", own):
+        house.objects.put_bytes(key, b"an image", content_type="image/png", filename="0.png")
+    house.fleet.redis.zadd(keys_of(house.fleet).copies, {copied: 1})
+    house.retention.round()
+    assert [key for key in objects_of(house.fleet, job_folder(job.id)) if key != record_key(job.id)] == [own]
+    assert not house.fleet.redis.exists(keys_of(house.fleet).copies)
+
+
 def stored(house: House, folder: Path, colour: str) -> InputImage:
     """A stored input of one colour."""
     body = io.BytesIO()
@@ -235,8 +246,11 @@ def test_a_removal_of_an_input_that_broke_off_is_gone_on_with(house: House, tmp_
 
 def test_what_clients_put_into_the_bucket_and_never_used_is_deleted(house: House) -> None:
     house.objects.put_bytes("uploads/" + "ab" * 32, b"staged", content_type="image/png", filename="a")
-    house.inputs.round(house.now)
-    house.inputs.round(house.now)
+    house.objects.put_bytes("manifests/local/a.csv", b"prompt", content_type="text/csv", filename="a")
+    for _ in range(3):
+        house.inputs.round(house.now)
     assert objects_of(house.fleet, "uploads/")
+    assert objects_of(house.fleet, "manifests/")
     house.a_year_later()
     assert objects_of(house.fleet, "uploads/") == []
+    assert objects_of(house.fleet, "manifests/") == []

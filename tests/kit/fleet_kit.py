@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
@@ -56,6 +57,15 @@ class SandboxProcess:
         self.set_latency(0)
         httpx2.delete(f"{self.url}/sandbox/faults").raise_for_status()
 
+    def add_fault_at(self, endpoint: str, fault: Mapping[str, object], *, prompt: str | None = None) -> None:
+        """Let the next call of an endpoint (`POST /v1/batches`, `BATCH /v1/images/edits` for lines) suffer."""
+        match = {"endpoint": endpoint} if prompt is None else {"endpoint": endpoint, "prompt_contains": prompt}
+        httpx2.post(f"{self.url}/sandbox/faults", json={"fault": fault, "match": match}).raise_for_status()
+
+    def files(self) -> list[dict[str, Any]]:
+        """The files that were uploaded, or given by batches, and not deleted."""
+        return cast("list[dict[str, Any]]", httpx2.get(f"{self.url}/sandbox/files").raise_for_status().json()["files"])
+
     def set_latency(self, seconds: float) -> None:
         """How long each answer takes."""
         self._set(latency_seconds=seconds)
@@ -68,6 +78,24 @@ class SandboxProcess:
             yield
         finally:
             self._set(images_per_minute=None, limit_window_seconds=60.0)
+
+    @contextlib.contextmanager
+    def batches_with(self, *, step_seconds: float = 0.0, window_seconds: float = 86_400.0) -> Generator[None]:
+        """Let batches take so long for each step and expire so soon, until the block ends."""
+        self._set(batch_step_seconds=step_seconds, batch_window_seconds=window_seconds)
+        try:
+            yield
+        finally:
+            self._set(batch_step_seconds=0.0, batch_window_seconds=86_400.0)
+
+    @contextlib.contextmanager
+    def batches_failing(self, code: str) -> Generator[None]:
+        """Fail every new batch at its validation, until the block ends."""
+        self._set(batch_error={"code": code, "message": f"told to: {code}"})
+        try:
+            yield
+        finally:
+            self._set(batch_error=None)
 
     @contextlib.contextmanager
     def account_blocked(self, status: int, code: str) -> Generator[None]:
@@ -182,6 +210,19 @@ def make_fleet(environment: dict[str, str], sandbox: SandboxProcess, folder: Pat
         folder=folder,
         redis=Redis.from_url(settings.redis_url, decode_responses=True),  # pyright: ignore[reportUnknownMemberType]
     )
+
+
+def own_fleet(services: Mapping[str, str], sandbox: SandboxProcess, folder: Path) -> Fleet:
+    """A queue without workers, under a key prefix of its own."""
+    own = {
+        **services,
+        "IMAGEQUEUE_KEY_PREFIX": f"test-{uuid.uuid4().hex}:",
+        "IMAGEQUEUE_LEASE_SECONDS": str(LEASE_SECONDS),
+        "IMAGEQUEUE_SPOOL_DIR": str(folder / "spool"),
+        "OPENAI_BASE_URL": f"{sandbox.url}/v1",
+        "OPENAI_API_KEY": "sandbox",
+    }
+    return make_fleet(dict(os.environ) | own, sandbox, folder)
 
 
 def settings_of(environment: Mapping[str, str]) -> Settings:

@@ -11,7 +11,9 @@ from imagequeue.jobs import AttemptOutcome, Claim, Image, Job, JobError, JobStat
 from imagequeue.requests import GenerateRequest
 from imagequeue.store.api_keys import KeyStore
 from imagequeue.store.attempts import AttemptStore, Due, lease_of
+from imagequeue.store.batches import BatchStore
 from imagequeue.store.connection import RedisClient
+from imagequeue.store.feeding import FeedStore
 from imagequeue.store.fleet import FleetStore
 from imagequeue.store.jobs import Ending
 from imagequeue.store.keys import Keys
@@ -74,6 +76,8 @@ class Bench:
     fleet: FleetStore
     limiter: LimiterStore
     api_keys: KeyStore
+    batches: BatchStore
+    feed: FeedStore
 
     def submit(self, **changes: object) -> Job:
         """Store a new job."""
@@ -171,6 +175,8 @@ def bench_on(client: RedisClient, keys: Keys) -> Bench:
         fleet=FleetStore(client, keys),
         limiter=LimiterStore(client, keys),
         api_keys=KeyStore(client, keys),
+        batches=BatchStore(client, keys),
+        feed=FeedStore(client, keys),
     )
 
 

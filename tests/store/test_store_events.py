@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 from store_kit import FAILED, OWNER, SUCCEEDED, Bench
 
+from imagequeue.batch_records import BatchRecords
 from imagequeue.event_service import EventService
 from imagequeue.event_streams import MOST_UNTOLD, EventStream
 from imagequeue.events import EntryId, LastEventId, StreamEvent
@@ -63,8 +64,8 @@ def streams(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Generator[Streams]
     monkeypatch.setattr("imagequeue.event_streams.PING_SECONDS", 0.05)
     changes = ChangeReader(bench.client, bench.keys.changes)
     log = BusyLog(bench.client, bench.keys)
-    sessions = cast("SessionService", None)
-    yield Streams(bench, changes, log, EventService(log, bench.store, bench.limiter, sessions, changes))
+    sessions, batches = cast("SessionService", None), cast("BatchRecords", None)
+    yield Streams(bench, changes, log, EventService(log, bench.store, bench.limiter, sessions, batches, changes))
     closer = threading.Thread(target=changes.close)
     closer.start()
     bench.submit()  # wakes the reader from its read

@@ -18,11 +18,12 @@ LIBRARIES = {name: FILES.pop(name) for name in sorted(FILES) if name.startswith(
 ALL = {**FILES, **LIBRARIES}
 KEYS = Keys("p:")
 SUPPLIED = {
-    *KEYS.for_job("job", "owner", "batch", "session", "key"),
+    *KEYS.for_job("job", "owner", "batch", "session", "key", "batch"),
     *KEYS.for_fleet(),
     *KEYS.for_webhook_owner("owner"),
     *KEYS.for_delivery("dlv_1", "owner", "job_1", "https://example.com:443"),
     *KEYS.for_archive("owner", 1),
+    *KEYS.for_parcel("batch", "parcel"),
     *(
         "index_final",
         "suspect",
@@ -32,11 +33,13 @@ SUPPLIED = {
         "by_old_digest",
         "by_older_digest",
         "open_calls",
+        "parcel_generations",
+        "parcel_edits",
     ),
 }
 
 HEADER = re.compile(
-    r"-- [A-Z][^\n]*(?:\n-- [^\n]+)*?\.\n(?:-- USES: \w+\n)?-- KEYS: [^\n]+\n"
+    r"-- [A-Z][^\n]*(?:\n-- [^\n]+)*?\.\n(?:-- USES: [\w, ]+\n)?-- KEYS: [^\n]+\n"
     r"-- ARGV: (?P<arguments>[^\n]+(?:\n--   [^\n]+)*)\n"
     r"-- Returns: (?P<returns>[^\n]+(?:\n--   [^\n]+)*)\n(?!--)"
 )
@@ -57,10 +60,38 @@ HELPERS = {
     "patch_attempt": ["job"],
     "clear_suspect": ["suspect"],
     "note_end": ["job", "finished", "usage"],
+    "known_submit": ["idempotency"],
+    "note_reusable": ["reuse"],
+    "forget_reusable": ["reuse"],
+    "take_pace": ["pace"],
+    "has_copies": ["copies"],
+    "store_reused": [
+        *("job", "index_all", "index_succeeded", "events", "changes", "finished", "usage", "reuse", "copies"),
+        *("webhook_endpoints", "webhook_announced"),
+    ],
     "announce": ["webhook_endpoints", "webhook_announced"],
     "note_receiver": ["webhook_due", "webhook_receivers", "webhook_failing"],
     "limiter_state": ["limiter"],
     "limiter_take": ["limiter"],
+    "store_job": ["job", "waiting", "outbox", "index_all", "index_queued"],
+    "note_batch": ["batch", "changes", "webhook_endpoints", "webhook_announced"],
+    "has_lines": ["batch", "batch_again"],
+    "end_batch": [
+        *("batch", "batch_again", "batches_active", "batches_resuming", "batches_over", "changes"),
+        *("webhook_endpoints", "webhook_announced"),
+    ],
+    "line_ended": ["batch", "batch_lines", "batch_ended"],
+    "settle_line": [
+        *("batch", "batch_lines", "batch_ended", "batch_again", "batches_active", "batches_resuming"),
+        *("batches_flying", "batches_over", "changes", "webhook_endpoints", "webhook_announced", "job"),
+    ],
+    "reserve_repeat": ["batch", "job"],
+    "line_refusal": ["batch", "batch_again"],
+    "begin_line": ["batch", "batch_lines", "batch_again", "batch_earlier", "batches_active"],
+    "wait_for_room": [
+        *("batch", "batches_active", "batches_resuming", "changes", "webhook_endpoints", "webhook_announced"),
+    ],
+    "key_refusal": ["api_key", "reserved", "spending", "pace"],
     "reserve": ["reserved", "spending"],
     "settle": ["reserved", "spending"],
     "job_cost": ["job"],
@@ -113,8 +144,8 @@ def test_the_header_lists_every_answer(name: str) -> None:
     header = HEADER.match(FILES[name])
     assert header
     promised, given = (set(re.findall(r"'(\w+)'", header[part])) for part in ("returns", "arguments"))
-    code = code_of(FILES[name])
-    assert set(re.findall(r"\breturn \{?'(\w+)'", code)) <= promised
+    assert set(re.findall(r"\breturn \{?'(\w+)'", code_of(FILES[name]))) <= promised
+    code = code_of(source(name).text)
     assert promised <= set(re.findall(r"'(\w+)'", code)) | given
 
 
@@ -157,7 +188,8 @@ def test_helpers_are_given_the_keys_that_they_name(name: str) -> None:
 
 def test_every_script_is_used_and_every_used_script_exists() -> None:
     modules = "".join(path.read_text(encoding="utf-8") for path in STORE.glob("*.py"))
-    assert set(re.findall(r'\.run\(\s*"(\w+)"', modules)) == set(FILES)
+    pipelined = re.findall(r'return "(\w+)", keys, \[', modules)
+    assert {*re.findall(r'\.run\(\s*"(\w+)"', modules), *pipelined} == set(FILES)
 
 
 def test_every_helper_is_used() -> None:
@@ -182,7 +214,7 @@ def test_a_script_without_a_header_is_refused() -> None:
 
 
 def test_all_keys_lie_under_the_prefix_and_are_distinct() -> None:
-    job, fleet = KEYS.for_job("job_1", "owner", "batch", "ses_1", "key_1"), KEYS.for_fleet()
+    job, fleet = KEYS.for_job("job_1", "owner", "batch", "ses_1", "key_1", "batch_1"), KEYS.for_fleet()
     singles = (KEYS.workers, KEYS.sweeper, KEYS.probe("n"), KEYS.waiting("interactive"), KEYS.suspect("w"))
     spelled = {*job.values(), *fleet.values(), *singles}
     assert all(key.startswith("p:") for key in spelled)

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from batch_store_kit import new_batch
 from store_kit import (
     FAILED,
     FINISHED,
@@ -14,6 +15,7 @@ from store_kit import (
     HOUR_MS,
     LONG_AGO_MS,
     NOTHING_DUE,
+    OWNER,
     RESULTS,
     SUCCEEDED,
     Bench,
@@ -21,9 +23,13 @@ from store_kit import (
 )
 
 import imagequeue.store
+from imagequeue.batches import Batch
 from imagequeue.errors import JobFinished
-from imagequeue.jobs import AttemptOutcome, Claim, JobState, PartialImage
+from imagequeue.jobs import AttemptOutcome, Claim, Job, JobState, PartialImage
+from imagequeue.parcels import PackedLine, Parcel
 from imagequeue.store.attempts import lease_of
+from imagequeue.store.parcels import ParcelStore
+from imagequeue.store.reuse import Reused, ReuseStore
 from imagequeue.store.scripts import source
 
 Ending = Callable[[Bench], Claim]
@@ -114,6 +120,31 @@ def _sweep(bench: Bench, claim: Claim) -> None:
     assert bench.store.sweep(claim.job.id, lease_of(claim)) == "nothing"
 
 
+def _submit_line(bench: Bench, claim: Claim) -> None:
+    batch = Batch.model_validate({**new_batch(1).model_dump(), "state": "running", "created_at": 1, "updated_at": 1})
+    assert bench.feed.begin([(batch, 0, new_job(id=claim.job.id, lane="batch"))]) == ["stored"]
+
+
+def _land_line(bench: Bench, claim: Claim) -> None:
+    parcel = Parcel(batch_id="b", owner=OWNER, endpoint="/v1/images/generations", first=0, end=1, lines=1, reserved=1)
+    line = PackedLine(number=0, job=new_job(id=claim.job.id, lane="batch"))
+    landed = ParcelStore(bench.client, bench.keys).land(parcel, line, "worker-2", HOUR_MS)
+    assert isinstance(landed, Job)
+
+
+def _reused(claim: Claim) -> Reused:
+    return Reused(new_job(id=claim.job.id), claim.job, images=(), folder="copies/1", notes=())
+
+
+def _reuse(bench: Bench, claim: Claim) -> None:
+    assert ReuseStore(bench.client, bench.keys, bench.store).store(_reused(claim))
+
+
+def _reuse_line(bench: Bench, claim: Claim) -> None:
+    batch = Batch.model_validate({**new_batch(1).model_dump(), "state": "running", "created_at": 1, "updated_at": 1})
+    assert bench.feed.begin([(batch, 0, _reused(claim))]) == ["reused"]
+
+
 PREVIEW = PartialImage(partial_index=0, key="images/job/1/p.png", mime_type="image/png", size="1x1", size_bytes=1)
 ACTIONS: dict[str, Action] = {
     "submit": lambda bench, claim: bench.store.submit(new_job(id=claim.job.id)),
@@ -128,6 +159,10 @@ ACTIONS: dict[str, Action] = {
     "cancel": _cancel,
     "sweep": _sweep,
     "due": lambda bench, _claim: bench.due(),
+    "submit_line": _submit_line,
+    "land_line": _land_line,
+    "reuse": _reuse,
+    "reuse_line": _reuse_line,
     "partial_image": lambda bench, claim: bench.store.partial_image(claim, PREVIEW),
 }
 
@@ -138,7 +173,16 @@ def test_every_script_is_tried() -> None:
     without_jobs = {"fork", "close_session", "grant", "slow_down", "open_breaker", "unhinted", "handed_over"}
     without_jobs |= {name for name in names if name.startswith("webhook_")}
     without_jobs |= {"archive_session", "remove_session", "use_input", "drop_input", "rotate_api_key", "spending"}
-    without_jobs |= {"attend_call", "take_call"}
+    without_jobs |= {
+        "attend_call",
+        "take_call",
+        "create_batch",
+        "steer_batch",
+        "again_batch",
+        "fail_line",
+        "archive_batch",
+    }
+    without_jobs |= {"ship", "give_back", "parcel_claim", "parcel_note", "parcel_done"}
     take_the_whole_record_away = {"archive", "leave", "remove"}
     assert names - without_jobs - take_the_whole_record_away == set(ACTIONS)
     assert all("job" not in source(name).key_names for name in without_jobs)

@@ -8,7 +8,8 @@ from typing import Any, cast
 
 from flask import Flask
 
-from api.event_answers import STALLED_SECONDS, event_answer, event_text
+from api.event_answers import event_answer, event_text
+from api.streams import STALLED_SECONDS
 from imagequeue.errors import StoreUnavailable
 from imagequeue.event_streams import EventStream
 from imagequeue.events import StreamEvent

@@ -20,13 +20,14 @@ from openai import AsyncOpenAI
 from imagequeue.errors import (
     AccountBlocked,
     BadOutput,
+    ModerationBlocked,
     OutcomeUnknown,
     ProviderBusy,
     ProviderError,
     ProviderRefused,
     RateLimited,
 )
-from worker.policy import MAX_RETRY_AFTER_SECONDS, meaning_of
+from worker.policy import MAX_RETRY_AFTER_SECONDS, meaning_inside, meaning_of
 
 Handler = Callable[[httpx2.Request], httpx2.Response]
 OPENAIS: Final = {"message": "Sorry.", "code": "some_code", "type": "some_type"}
@@ -232,3 +233,23 @@ def test_a_programming_error_is_not_taken_for_a_failed_call() -> None:
     with pytest.raises(KeyError) as raised:
         meaning_of(error)
     assert raised.value is error
+
+
+@pytest.mark.parametrize(
+    ("details", "categories"),
+    [
+        ({"moderation_stage": "output", "categories": ["sexual", "violence"]}, ("sexual", "violence")),
+        ({"categories": ["a" * 9000, 7, "", None, "two\nlines"]}, ("a" * 500 + "…", "two lines")),
+        ({"categories": [str(number) for number in range(1000)]}, tuple(map(str, range(20)))),
+        ({"categories": "sexual"}, ()),
+        ({}, ()),
+        (None, ()),
+        ("sexual", ()),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_refusal_keeps_what_the_safety_system_names(details: object, categories: tuple[str, ...]) -> None:
+    error = {"message": "No.", "code": "moderation_blocked", "moderation_details": details}
+    for meaning in (failure_of(answer(400, error)), meaning_inside(error)):
+        assert isinstance(meaning, ModerationBlocked)
+        assert meaning.categories == categories

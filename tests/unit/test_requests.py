@@ -67,7 +67,7 @@ REFUSED_FIELDS: list[tuple[str, object, str, str]] = [
     ("prompt", "a" * 32_001, "(32,001 characters)", "at most 32000 characters"),
     ("prompt", 5, "5", "valid string"),
     ("prompt", None, "None", "valid string"),
-    ("prompt", "half \ud83d of a pair", "\\ud83d", "unicode"),
+    ("prompt", "half \ud83d of a pair", "\\ud83d", "Unicode"),
     ("prompt", "a\x00b", "a", "NUL character"),
     ("size", 1024, "1024", "valid string"),
     ("size", None, "None", "valid string"),

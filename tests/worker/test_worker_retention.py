@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from contextlib import closing, suppress
 from pathlib import Path
@@ -133,6 +134,31 @@ def test_only_spool_folders_without_an_answer_that_somebody_needs_are_cleared_aw
             os.utime(folder, (0, 0))
         own.eventually(lambda: not stored.exists() and not inputs.exists())
         assert (strange / "0").read_bytes() == b"an answer, perhaps"
+
+
+def test_an_archived_jobs_images_are_used_again_without_a_call(fleet: Fleet) -> None:
+    with own_bucket(fleet) as own:
+        own.start_worker(**SOON)
+        source = picture(own, "tomato")
+        edit = {"type": "edit", "prompt": "Add a boat", "quality": "low", "images": [source]}
+        jobs = [own.submit("twice the same", n=2), own.queue.submit(parse_request(edit)).job]
+        jobs = [own.finished(job) for job in jobs]
+        archived(own, [job.id for job in jobs])
+        calls = len(own.sandbox.calls())
+        again = [own.submit("twice the same", n=2, reuse=True)]
+        again.append(own.queue.submit(parse_request({**edit, "reuse": True})).job)
+        for job, earlier in zip(again, jobs, strict=True):
+            assert (job.state, job.reused_from) == (JobState.SUCCEEDED, earlier.id), job
+            assert [image.sha256 for image in job.images] == [image.sha256 for image in earlier.images]
+            assert (job.inputs, job.applied) == (earlier.inputs, earlier.applied)
+            own.queue.delete(earlier.id)
+            for image in job.images:
+                body = own.queue.image_bytes(job.id, image.index, "original")
+                assert hashlib.sha256(body).hexdigest() == image.sha256
+                assert own.queue.image_bytes(job.id, image.index, "preview")
+        assert len(own.sandbox.calls()) == calls
+        archived(own, [job.id for job in again])
+        assert own.submit("twice the same", n=2, reuse=True).reused_from == again[0].id
 
 
 def test_nothing_is_left_of_what_is_past_retention_but_its_cost(fleet: Fleet) -> None:

@@ -9,19 +9,59 @@ end
 -- Appends to the fleet's stream, which wakes every waiting process, and to the job's own, under the same id: a client
 -- that saw one may go on in the other. Whom it concerns and how the job ended is taken from its hash: write that first.
 local function record_event(job, events, changes, job_id, event, data)
-  local owner, session_id, turn, images, error_json =
-    unpack(redis.call('HMGET', job, 'owner', 'session_id', 'turn', 'images', 'error'))
+  local owner, session_id, turn, images, error_json, batch_id, line, custom_id = unpack(redis.call('HMGET', job,
+    'owner', 'session_id', 'turn', 'images', 'error', 'batch_id', 'line', 'custom_id'))
   data.session_id = session_id or nil
   data.turn = tonumber(turn)
+  data.batch_id = batch_id or nil
+  data.line = tonumber(line)
+  data.custom_id = custom_id or nil
   data.images = images and #cjson.decode(images) or nil
   data.error = error_json and cjson.decode(error_json).code or nil
   local text = cjson.encode(data)
-  local id = redis.call('XADD', changes, 'MAXLEN', '~', 20000, '*',
-    'job', job_id, 'event', event, 'owner', owner or '', 'session', session_id or '', 'data', text)
+  local fields = {'job', job_id, 'event', event, 'owner', owner or '', 'session', session_id or '', 'data', text}
+  if batch_id then
+    fields[#fields + 1], fields[#fields + 2] = 'batch', batch_id
+    fields[#fields + 1], fields[#fields + 2] = 'lane', 'batch'
+  end
+  local id = redis.call('XADD', changes, 'MAXLEN', '~', 20000, '*', unpack(fields))
   -- The fleet's ids are behind the job's only if its stream was deleted and the clock set back: no reason to fail here.
   local kept = redis.pcall('XADD', events, 'MAXLEN', '~', 200, id, 'event', event, 'data', text)
   if type(kept) == 'table' and kept.err then
     redis.call('XADD', events, 'MAXLEN', '~', 200, '*', 'event', event, 'data', text)
+  end
+end
+
+-- What came of a submit with this idempotency key before: a refusal, or what it made, as {'replayed', id}; nil when the key is new.
+local function known_submit(idempotency, fingerprint)
+  local before = fingerprint ~= '' and redis.call('GET', idempotency)
+  if not before then
+    return nil
+  end
+  local known, known_job = string.match(before, '^(%S+) (%S+)$')
+  if known ~= fingerprint then
+    return {'idempotency_key_reused'}
+  end
+  return {'replayed', known_job}
+end
+
+-- Lets requests equal to a job's find it in its owner's index: under `field`, the ULIDs of the newest eight such jobs.
+local function note_reusable(reuse, field, job_id, retention_ms)
+  local others = string.gsub(redis.call('HGET', reuse, field) or '', string.sub(job_id, -26), '')
+  redis.call('HSET', reuse, field, string.sub(string.sub(job_id, -26) .. others, 1, 8 * 26))
+  if redis.call('PTTL', reuse) < tonumber(retention_ms) then
+    redis.call('PEXPIRE', reuse, retention_ms)
+  end
+end
+
+-- Takes a job out of that index.
+local function forget_reusable(reuse, field, job_id)
+  local known = redis.call('HGET', reuse, field)
+  local others = known and string.gsub(known, string.sub(job_id, -26), '')
+  if others == '' then
+    redis.call('HDEL', reuse, field)
+  elseif others and others ~= known then
+    redis.call('HSET', reuse, field, others)
   end
 end
 
@@ -132,6 +172,17 @@ local function note_end(job, finished, usage, job_id, state, now)
       end
     end
   end
+end
+
+-- Writes a new job. It joins the queue, with its message in the outbox, unless others have to end first.
+local function store_job(job, waiting, outbox, index_all, index_queued, job_id, place, joins, now, fields)
+  redis.call('HSET', job, 'id', job_id, 'state', 'queued', 'created_at', now, 'attempt', 0, 'place', place, unpack(fields))
+  if joins then
+    redis.call('ZADD', waiting, place, job_id)
+    redis.call('ZADD', outbox, now, job_id)
+  end
+  redis.call('ZADD', index_all, 0, job_id)
+  redis.call('ZADD', index_queued, 0, job_id)
 end
 
 -- Leaves the end of `subject` to be told to webhooks: its own URL, if it names one, and its owner's endpoints.

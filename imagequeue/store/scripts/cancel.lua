@@ -1,13 +1,14 @@
 -- Cancels a queued job at once; asks the worker of a running one to stop. A session's turn leaves its session.
--- USES: _budget
--- KEYS: job, waiting, outbox, delayed, index_queued, index_cancelled, events, changes, session, turns, halted, parked, parked_loads, granted, reserved, spending, finished, usage, webhook_endpoints, webhook_announced
+-- USES: _budget, _batches
+-- KEYS: job, waiting, outbox, delayed, index_queued, index_cancelled, events, changes, session, turns, halted, parked, parked_loads, granted, reserved, spending, finished, usage, webhook_endpoints, webhook_announced, batch, batch_lines, batch_ended, batch_again, batches_active, batches_resuming, batches_flying, batches_over
 -- ARGV: job_id, error (JSON)
 -- Returns: {what, id of the turn that runs next or '', 1 if webhooks are to be told}; what is 'cancelled' (also when it was
 --   before), 'requested', 'finished' (too late) or 'missing'
 local job, waiting, outbox, delayed, index_queued, index_cancelled, events, changes, session, turns, halted, parked,
-  parked_loads, granted, reserved, spending, finished, usage, webhook_endpoints, webhook_announced = unpack(KEYS)
+  parked_loads, granted, reserved, spending, finished, usage, webhook_endpoints, webhook_announced, batch, batch_lines,
+  batch_ended, batch_again, batches_active, batches_resuming, batches_flying, batches_over = unpack(KEYS)
 local job_id, error_json = unpack(ARGV)
-local state, key_id, webhook = unpack(redis.call('HMGET', job, 'state', 'key_id', 'webhook'))
+local state, key_id, webhook, batch_id = unpack(redis.call('HMGET', job, 'state', 'key_id', 'webhook', 'batch_id'))
 if not state then
   return {'missing', ''}
 end
@@ -38,6 +39,10 @@ end
 move_index(index_queued, index_cancelled, job_id)
 note_end(job, finished, usage, job_id, 'cancelled', now)
 record_event(job, events, changes, job_id, 'cancelled', {state = 'cancelled', at = now})
+if batch_id then
+  settle_line(batch, batch_lines, batch_ended, batch_again, batches_active, batches_resuming, batches_flying, batches_over,
+    changes, webhook_endpoints, webhook_announced, job, 'cancelled', now)
+end
 local announced = announce(webhook_endpoints, webhook_announced, webhook, job_id, now)
 local next_turn = ''
 if redis.call('HEXISTS', job, 'session_id') == 1 then

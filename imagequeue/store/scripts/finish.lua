@@ -1,15 +1,18 @@
 -- Ends a running job: final state, outputs, cost, in one step. Refused to everybody but the current holder. A session's
 -- turn unlocks the session, hands its image over and lets the next turn run.
--- USES: _budget
--- KEYS: job, leases, index_running, index_final, events, changes, waiting, outbox, session, turns, halted, suspect, reserved, spending, finished, usage, webhook_endpoints, webhook_announced
--- ARGV: job_id, attempt, holder, state, attempt_patch (JSON), image for the session (JSON) or '', its format, then field and value in turn
+-- USES: _budget, _batches
+-- KEYS: job, leases, index_running, index_final, events, changes, waiting, outbox, session, turns, halted, suspect, reserved, spending, finished, usage, reuse, webhook_endpoints, webhook_announced, batch, batch_lines, batch_ended, batch_again, batches_active, batches_resuming, batches_flying, batches_over
+-- ARGV: job_id, attempt, holder, state, attempt_patch (JSON), image for the session (JSON) or '', its format, field of the
+--   index of what may be used again or '', then field and value in turn
 -- Returns: {'finished', id of the turn that runs next or '', 1 if webhooks are to be told or 0}, {'finished', ''} when the same
 --   holder repeats it, {'refused', ''}
 local job, leases, index_running, index_final, events, changes, waiting, outbox, session, turns, halted, suspect,
-  reserved, spending, finished, usage, webhook_endpoints, webhook_announced = unpack(KEYS)
-local job_id, attempt, holder, state, attempt_patch, session_image, session_format = unpack(ARGV, 1, 7)
-local current_state, current, current_holder, session_id, turn, key_id, webhook =
-  unpack(redis.call('HMGET', job, 'state', 'attempt', 'holder', 'session_id', 'turn', 'key_id', 'webhook'))
+  reserved, spending, finished, usage, reuse, webhook_endpoints, webhook_announced, batch, batch_lines, batch_ended,
+  batch_again, batches_active, batches_resuming, batches_flying, batches_over = unpack(KEYS)
+local job_id, attempt, holder, state, attempt_patch, session_image, session_format, reuse_field = unpack(ARGV, 1, 8)
+local current_state, current, current_holder, session_id, turn, key_id, webhook, retention_ms, batch_id =
+  unpack(redis.call('HMGET', job, 'state', 'attempt', 'holder', 'session_id', 'turn', 'key_id', 'webhook',
+    'retention_ms', 'batch_id'))
 if current ~= attempt or current_holder ~= holder then
   return {'refused', ''}
 end
@@ -26,7 +29,7 @@ local now = now_ms()
 local patch = cjson.decode(attempt_patch)
 patch.ended = now
 patch_attempt(job, attempt, patch)
-redis.call('HSET', job, 'state', state, 'finished_at', now, unpack(ARGV, 8))
+redis.call('HSET', job, 'state', state, 'finished_at', now, unpack(ARGV, 9))
 redis.call('HDEL', job, 'spooled_at')
 redis.call('ZREM', leases, job_id .. ':' .. attempt .. ':' .. holder)
 clear_suspect(suspect, job_id)
@@ -35,7 +38,14 @@ if key_id then
 end
 move_index(index_running, index_final, job_id)
 note_end(job, finished, usage, job_id, state, now)
+if reuse_field ~= '' then
+  note_reusable(reuse, reuse_field, job_id, retention_ms)
+end
 record_event(job, events, changes, job_id, state, {state = state, attempt = tonumber(attempt), at = now})
+if batch_id then
+  settle_line(batch, batch_lines, batch_ended, batch_again, batches_active, batches_resuming, batches_flying, batches_over,
+    changes, webhook_endpoints, webhook_announced, job, state, now)
+end
 local announced = announce(webhook_endpoints, webhook_announced, webhook, job_id, now)
 if not session_id then
   return {'finished', '', announced}

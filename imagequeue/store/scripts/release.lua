@@ -1,11 +1,13 @@
 -- Puts a running job back into the queue, at its old place, to be tried again after a delay.
--- KEYS: job, waiting, delayed, leases, index_running, index_queued, events, changes, session, suspect
+-- USES: _budget, _batches
+-- KEYS: job, waiting, delayed, leases, index_running, index_queued, events, changes, session, suspect, batch
 -- ARGV: job_id, attempt, holder, delay_ms, attempt_patch (JSON)
--- Returns: 'released', 'cancelled' (a cancel was asked for: finish it instead), 'refused'
-local job, waiting, delayed, leases, index_running, index_queued, events, changes, session, suspect = unpack(KEYS)
+-- Returns: 'released', 'cancelled' (a cancel was asked for: finish it instead), 'unaffordable' (the last call may have been
+--   billed, and the batch's cap has no room for another one: finish it instead), 'refused'
+local job, waiting, delayed, leases, index_running, index_queued, events, changes, session, suspect, batch = unpack(KEYS)
 local job_id, attempt, holder, delay_ms, attempt_patch = unpack(ARGV)
-local state, current, current_holder, place, cancel, session_id =
-  unpack(redis.call('HMGET', job, 'state', 'attempt', 'holder', 'place', 'cancel_requested', 'session_id'))
+local state, current, current_holder, place, cancel, session_id, batch_id = unpack(redis.call('HMGET', job,
+  'state', 'attempt', 'holder', 'place', 'cancel_requested', 'session_id', 'batch_id'))
 if current ~= attempt or current_holder ~= holder then
   return 'refused'
 end
@@ -20,6 +22,9 @@ if cancel then
 end
 local now = now_ms()
 local patch = cjson.decode(attempt_patch)
+if batch_id and patch.outcome == 'unknown' and not reserve_repeat(batch, job) then
+  return 'unaffordable'
+end
 patch.ended = now
 patch_attempt(job, attempt, patch)
 local before = patch.code == 'account_blocked' and redis.call('HGET', job, 'attempt:' .. (attempt - 1))

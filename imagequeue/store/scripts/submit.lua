@@ -20,15 +20,9 @@ end
 local now = now_ms()
 local stored = {'stored'}
 
-if fingerprint ~= '' then
-  local before = redis.call('GET', idempotency)
-  if before then
-    local known, known_job = string.match(before, '^(%S+) (%S+)$')
-    if known ~= fingerprint then
-      return {'idempotency_key_reused'}
-    end
-    return {'replayed', known_job}
-  end
+local known = known_submit(idempotency, fingerprint)
+if known then
+  return known
 end
 
 if mode == 'continue' then
@@ -50,37 +44,11 @@ if mode == 'continue' then
 end
 
 if key_id ~= '' then
-  local per_minute, in_flight, daily, monthly =
-    unpack(redis.call('HMGET', api_key, 'jobs_per_minute', 'jobs_in_flight', 'daily_budget', 'monthly_budget'))
-  local flying = in_flight and redis.call('HLEN', reserved)
-  if in_flight and flying >= tonumber(in_flight) then
-    return {'too_many_jobs', flying, tonumber(in_flight)}
+  local refusal, left = key_refusal(api_key, reserved, spending, pace, most_cost, now)
+  if refusal then
+    return refusal
   end
-  if daily or monthly then
-    local day, month = spending_fields(now)
-    local held, today, this_month = unpack(redis.call('HMGET', spending, 'reserved', day, month))
-    held, today, this_month = tonumber(held or 0), tonumber(today or 0), tonumber(this_month or 0)
-    if daily and today + held + most_cost > tonumber(daily) then
-      return {'daily_budget', tonumber(daily), today, held}
-    end
-    if monthly and this_month + held + most_cost > tonumber(monthly) then
-      return {'monthly_budget', tonumber(monthly), this_month, held}
-    end
-  end
-  if per_minute then
-    -- A leaking bucket that holds a minute's jobs: how full it was, and when. Whole jobs stay whole numbers, so that
-    -- rounding refuses none.
-    local limit = tonumber(per_minute)
-    local interval = 60000 / limit
-    local level, at = string.match(redis.call('GET', pace) or '', '^(%S+) (%S+)$')
-    level = math.max(0, tonumber(level or 0) - math.max(0, now - tonumber(at or now)) / interval) + 1
-    if level > limit + 0.000001 then
-      return {'too_fast', math.ceil((level - limit) * interval), limit}
-    end
-    redis.call('SET', pace, string.format('%.9f %.0f', level, now), 'PX', 60001)
-    local remaining = math.floor(limit - level + 0.000001)
-    stored = {'stored', limit, remaining, math.ceil((level - (limit - remaining - 1)) * interval)}
-  end
+  stored = {'stored', unpack(left)}
   reserve(reserved, spending, job_id, most_cost)
 end
 
@@ -102,13 +70,6 @@ if session_id ~= '' then
   redis.call('HSET', job, 'turn', turn)
   runs_next = redis.call('ZCARD', turns) == 1
 end
-redis.call('HSET', job, 'id', job_id, 'state', 'queued', 'created_at', now, 'attempt', 0, 'place', place,
-  unpack(ARGV, first_job_field))
-if runs_next then
-  redis.call('ZADD', waiting, place, job_id)
-  redis.call('ZADD', outbox, now, job_id)
-end
-redis.call('ZADD', index_all, 0, job_id)
-redis.call('ZADD', index_queued, 0, job_id)
+store_job(job, waiting, outbox, index_all, index_queued, job_id, place, runs_next, now, {unpack(ARGV, first_job_field)})
 record_event(job, events, changes, job_id, 'queued', {state = 'queued', at = now})
 return stored

@@ -1,12 +1,13 @@
 -- Takes one job back from a worker whose lease lapsed, or puts one whose delay is over into the outbox.
--- USES: _budget
--- KEYS: job, waiting, outbox, delayed, leases, index_running, index_queued, index_failed, index_cancelled, events, changes, session, turns, halted, suspect, reserved, spending, finished, usage, webhook_endpoints, webhook_announced
+-- USES: _budget, _batches
+-- KEYS: job, waiting, outbox, delayed, leases, index_running, index_queued, index_failed, index_cancelled, events, changes, session, turns, halted, suspect, reserved, spending, finished, usage, webhook_endpoints, webhook_announced, batch, batch_lines, batch_ended, batch_again, batches_active, batches_resuming, batches_flying, batches_over
 -- ARGV: job_id, lease member or '', most losses, most unknown outcomes, milliseconds that an answer on a disk is waited for, lease_ms,
 --   errors when lost, when unknown, when cancelled (JSON)
 -- Returns: 'queued' (in the outbox now), 'spooled' (its answer lies on a disk: left to who works there), 'failed',
 --   'cancelled', 'nothing' (not due any more). A turn that is next in its session is in the outbox too.
 local job, waiting, outbox, delayed, leases, index_running, index_queued, index_failed, index_cancelled, events, changes,
-  session, turns, halted, suspect, reserved, spending, finished, usage, webhook_endpoints, webhook_announced = unpack(KEYS)
+  session, turns, halted, suspect, reserved, spending, finished, usage, webhook_endpoints, webhook_announced, batch,
+  batch_lines, batch_ended, batch_again, batches_active, batches_resuming, batches_flying, batches_over = unpack(KEYS)
 local job_id, member, most_losses, most_unknowns, spool_ms, lease_ms, lost_error, unknown_error, cancelled_error = unpack(ARGV)
 local now = now_ms()
 
@@ -28,9 +29,9 @@ if not lapses or tonumber(lapses) > now then
   return 'nothing'
 end
 redis.call('ZREM', leases, member)
-local state, attempt, current_holder, place, cancel, policy, unknowns, losses, session_id, spooled_at, key_id, webhook = unpack(redis.call(
+local state, attempt, current_holder, place, cancel, policy, unknowns, losses, session_id, spooled_at, key_id, webhook, batch_id = unpack(redis.call(
   'HMGET', job, 'state', 'attempt', 'holder', 'place', 'cancel_requested', 'on_unknown_outcome', 'unknowns', 'losses', 'session_id',
-  'spooled_at', 'key_id', 'webhook'))
+  'spooled_at', 'key_id', 'webhook', 'batch_id'))
 if state ~= 'running' or member ~= job_id .. ':' .. attempt .. ':' .. current_holder then
   return 'nothing'
 end
@@ -70,6 +71,10 @@ local function finish(final_state, index, error_json)
   end
   note_end(job, finished, usage, job_id, final_state, now)
   record_event(job, events, changes, job_id, final_state, {state = final_state, attempt = tonumber(attempt), at = now})
+  if batch_id then
+    settle_line(batch, batch_lines, batch_ended, batch_again, batches_active, batches_resuming, batches_flying, batches_over,
+      changes, webhook_endpoints, webhook_announced, job, final_state, now)
+  end
   announce(webhook_endpoints, webhook_announced, webhook, job_id, now)
   if session_id then
     leave_session(session, turns, halted, waiting, outbox, job_id, final_state, now)
@@ -83,7 +88,8 @@ end
 if losses >= tonumber(most_losses) then
   return finish('failed', index_failed, lost_error)
 end
-if called and (policy == 'fail' or unknowns > tonumber(most_unknowns)) then
+local repeats = policy ~= 'fail' and unknowns <= tonumber(most_unknowns)
+if called and not (repeats and (not batch_id or reserve_repeat(batch, job))) then
   return finish('failed', index_failed, unknown_error)
 end
 redis.call('HSET', job, 'state', 'queued')
