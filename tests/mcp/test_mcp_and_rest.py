@@ -32,8 +32,8 @@ PAIRS: Final[list[tuple[type[Input], type[BaseModel]]]] = [
     (ContinueEditSession, ContinueSessionRequest),
     (ForkEditSession, ForkSessionRequest),
 ]
-OF_REST: Final = {"type", "on_unknown_outcome", "partial_images", "webhook"}
-"""What an agent has no use for."""
+OF_REST: Final = {"type", "on_unknown_outcome", "partial_images", "reuse", "webhook"}
+"""What an agent has no use for: a call made again re-attaches by itself."""
 OF_THE_BRIDGE: Final = {"output_dir", "session_id"}
 """Where files go on the bridge's machine; and what stands in the path of the REST address."""
 TEXTS: Final = {"title", "description", "examples", "default"}
