@@ -1,52 +1,97 @@
-"""`make bench`: runs every benchmark beside what one would use instead, and writes benchmarks/RESULTS.md."""
+"""`make bench`: runs every benchmark, each in a process of its own, and writes benchmarks/RESULTS.md.
+
+With names, only those are run again; the others keep their rows and dates. The figures are kept in results.json.
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import platform
+import subprocess
+import sys
+import tempfile
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Final
 
-import idle_latency
-import many_calls
-import waiting_clients
 from rich.console import Console
+from side_by_side import from_json, table
 
-BENCHMARKS = (idle_latency.measure, many_calls.measure, waiting_clients.measure)
-PACKAGES = ("celery", "redis", "openai", "boto3", "pillow", "flask", "gunicorn")
-RESULTS = Path(__file__).with_name("RESULTS.md")
-
-
-class Report(Protocol):
-    """Figures of one benchmark."""
-
-    def text(self) -> str:
-        """For people."""
-        ...
-
-    def markdown(self) -> str:
-        """For RESULTS.md."""
-        ...
+BENCHMARKS: Final = (
+    "overhead",
+    "idle_latency",
+    "concurrency",
+    "memory",
+    "turn_handover",
+    "waiters",
+    "mcp_calls",
+    "batch_submit",
+    "growth",
+    "limiter",
+    "start",
+)
+PACKAGES: Final = ("celery", "redis", "openai", "boto3", "pillow", "flask", "gunicorn", "mcp")
+FOLDER: Final = Path(__file__).parent
+FIGURES: Final = FOLDER / "results.json"
+RESULTS: Final = FOLDER / "RESULTS.md"
 
 
 def main() -> None:
-    """Run all, one after the other: the cores are few."""
+    """Run them one after the other: the cores are few."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all by default")
+    asked: list[str] = parser.parse_args().names
+    if unknown := set(asked) - set(BENCHMARKS):
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+    figures: dict[str, Any] = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
     console = Console(stderr=True)
-    reports: list[Report] = []
-    for measure in BENCHMARKS:
-        with console.status(f"{measure.__module__} …"):
-            reports.append(measure())
-        console.print(reports[-1].text())
+    for number, name in enumerate(asked or BENCHMARKS, start=1):
+        console.print(f"[bold]{name}[/bold] ({number} of {len(asked or BENCHMARKS)})")
+        figures[name] = measured(name)
+        FIGURES.write_text(json.dumps({name: figures[name] for name in BENCHMARKS if name in figures}, indent=1) + "\n")
+        RESULTS.write_text(page(figures))
+    console.print(f"Written to {RESULTS}.")
+
+
+def measured(name: str) -> dict[str, Any]:
+    """Run one benchmark and give its rows, with when and where."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "rows.json"
+        subprocess.run([sys.executable, str(FOLDER / f"{name}.py"), "--json", str(file)], check=True)
+        return {
+            "date": f"{datetime.now(UTC):%Y-%m-%d}",
+            "machine": f"{os.cpu_count()} cores, {_memory_gb():.0f} GB, Python {platform.python_version()}",
+            "rows": json.loads(file.read_text()),
+        }
+
+
+def page(figures: dict[str, Any]) -> str:
+    """RESULTS.md."""
+    runs = [figures[name] for name in BENCHMARKS if name in figures]
+    rows = [row for run in runs for row in from_json(run["rows"])]
+    dates = sorted({run["date"] for run in runs})
+    machines = sorted({run["machine"] for run in runs})
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    lines = [
-        "# Results\n",
-        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} shared cores, Python {platform.python_version()}, {versions}.",
-        "Medians of paired runs in one process group; the machines are noisy, so read the ratio.\n",
-        *(report.markdown() for report in reports),
-    ]
-    RESULTS.write_text("\n".join(lines))
+    return "\n".join(
+        [
+            "# Results",
+            "",
+            f"Measured {' to '.join({dates[0]: 0, dates[-1]: 0})} by `make bench` on {'; '.join(machines)},",
+            f"{versions}.",
+            "Each figure is the median of the runs (smallest–largest); ratios are of runs made in turn on the same",
+            "services, so read them first: the cores are shared and noisy.",
+            "",
+            table(rows),
+            "",
+        ]
+    )
+
+
+def _memory_gb() -> float:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
 
 
 if __name__ == "__main__":

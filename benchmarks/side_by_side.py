@@ -1,96 +1,200 @@
-"""What every benchmark shares: services of its own, paired runs, one table."""
+"""What every benchmark shares: paired runs, figures beside a goal, one table."""
 
 from __future__ import annotations
 
-import os
+import argparse
+import json
 import statistics
-import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
 
-from imagequeue.service import ImageQueue, open_queue
-from imagequeue.settings import Settings, load_settings
-from sandbox.stack.ports import HOST, choose_port
-from sandbox.stack.processes import wait_until
-from sandbox.stack.redis_server import start_redis
-from sandbox.stack.s3_server import start_s3
+from rich.console import Console
+from rich.table import Table
 
-PROGRAM = str(Path(sys.executable).with_name("imagequeue"))
+RUNS: Final = 5
+HEAD: Final = ("benchmark", "what", "imagequeue", "instead", "which is", "ratio", "goal", "holds")
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """Paired figures: ours and what one would use instead, in the same unit."""
+class Goal:
+    """What a row is held against: the median of its paired ratios, of its paired differences, or of our figures."""
 
-    name: str
+    of: Literal["ratio", "difference", "value"]
+    bound: float
+    at_least: bool = False
+
+    def text(self, unit: str) -> str:
+        """For the table."""
+        sign, bound = "≥" if self.at_least else "≤", _figure(self.bound)
+        return {
+            "ratio": f"{sign} {bound} ×",
+            "difference": f"{sign} +{bound} {unit}",
+            "value": f"{sign} {bound} {unit}",
+        }[self.of]
+
+
+def ratio_at_most(bound: float) -> Goal:
+    """At most so many times the other's figure."""
+    return Goal("ratio", bound)
+
+
+def ratio_at_least(bound: float) -> Goal:
+    """At least this share of the other's figure."""
+    return Goal("ratio", bound, at_least=True)
+
+
+def more_by_at_most(bound: float) -> Goal:
+    """At most so much above the other's figure, in the row's unit."""
+    return Goal("difference", bound)
+
+
+def at_most(bound: float) -> Goal:
+    """At most this, in the row's unit."""
+    return Goal("value", bound)
+
+
+def at_least(bound: float) -> Goal:
+    """At least this, in the row's unit."""
+    return Goal("value", bound, at_least=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Figures of one measure: ours and the other's, pair by pair and in the same unit; a goal if there is one."""
+
+    what: str
     unit: str
-    ours: tuple[float, ...]
-    instead: tuple[float, ...]
-    instead_is: str
+    ours: Sequence[float]
+    instead: Sequence[float] = ()
+    instead_is: str = ""
+    goal: Goal | None = None
+    benchmark: str = ""
 
-    def text(self) -> str:
-        """One line for people."""
-        ours, instead = statistics.median(self.ours), statistics.median(self.instead)
+    def ratios(self) -> list[float]:
+        """Ours by the other's, pair by pair."""
+        return [ours / instead for ours, instead in zip(self.ours, self.instead, strict=True)] if self.instead else []
+
+    def holds(self) -> bool | None:
+        """Whether the goal holds; None without one."""
+        if self.goal is None:
+            return None
+        if self.goal.of == "ratio":
+            figures = self.ratios()
+        elif self.goal.of == "difference":
+            figures = [ours - instead for ours, instead in zip(self.ours, self.instead, strict=True)]
+        else:
+            figures = list(self.ours)
+        middle = statistics.median(figures)
+        return middle >= self.goal.bound if self.goal.at_least else middle <= self.goal.bound
+
+    def cells(self) -> tuple[str, ...]:
+        """As HEAD names them."""
+        holds = {None: "", True: "yes", False: "**no**"}[self.holds()]
         return (
-            f"{self.name}: {ours:.3g} {self.unit} (min {min(self.ours):.3g}, max {max(self.ours):.3g}), "
-            f"{self.instead_is}: {instead:.3g} {self.unit} (min {min(self.instead):.3g}, max {max(self.instead):.3g}), "
-            f"ratio {ours / instead:.2f}, {len(self.ours)} paired runs"
+            self.benchmark,
+            self.what,
+            f"{_spread(self.ours)} {self.unit}",
+            f"{_spread(self.instead)} {self.unit}" if self.instead else "",
+            self.instead_is,
+            _spread(self.ratios()) if self.instead else "",
+            self.goal.text(self.unit) if self.goal else "",
+            holds,
         )
 
-    def markdown(self) -> str:
-        """A list item for RESULTS.md."""
-        return f"- {self.text()}"
+
+def paired(ours: Callable[[int], T], instead: Callable[[int], U], runs: int, warm_up: bool = True) -> list[tuple[T, U]]:
+    """What both give, `runs` times in turn, each beginning every other time; before it one warm-up, numbered -1."""
+    if warm_up:
+        ours(-1)
+        instead(-1)
+    pairs: list[tuple[T, U]] = []
+    for number in range(runs):
+        _note(f"run {number + 1} of {runs}")
+        if number % 2:
+            other = instead(number)
+            pairs.append((ours(number), other))
+        else:
+            pairs.append((ours(number), instead(number)))
+    return pairs
 
 
-def compare(
-    name: str, unit: str, ours: Callable[[int], float], instead: Callable[[int], float], instead_is: str, runs: int
-) -> Comparison:
-    """Run both in turn, `runs` times, after one warm-up of each."""
-    ours(-1)
-    instead(-1)
-    pairs = [(ours(number), instead(number)) for number in range(runs)]
-    return Comparison(name, unit, tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs), instead_is)
+def repeated(ours: Callable[[int], T], runs: int, warm_up: bool = True) -> list[T]:
+    """What `ours` gives, `runs` times, where the goal is a bound and not another way to do it."""
+    if warm_up:
+        ours(-1)
+    found: list[T] = []
+    for number in range(runs):
+        _note(f"run {number + 1} of {runs}")
+        found.append(ours(number))
+    return found
 
 
-@contextmanager
-def services(latency_seconds: float, **settings: str) -> Generator[tuple[ImageQueue, Settings]]:
-    """Redis, S3, sandbox and one worker; this process's environment points at them meanwhile."""
-    kept = dict(os.environ)
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as cleanup:
-        data = Path(folder)
-        redis, s3 = start_redis(data), start_s3(data)
-        cleanup.callback(redis.stop)
-        cleanup.callback(s3.stop)
-        port = choose_port()
-        sandbox = subprocess.Popen(
-            [PROGRAM, "sandbox", "--host", HOST, "--port", str(port), "--latency", str(latency_seconds)]
-        )
-        cleanup.callback(sandbox.wait)
-        cleanup.callback(sandbox.terminate)
-        os.environ.update(
-            {
-                "IMAGEQUEUE_REDIS_URL": redis.url,
-                "IMAGEQUEUE_S3_ENDPOINT": s3.endpoint,
-                "IMAGEQUEUE_S3_BUCKET": s3.bucket,
-                "IMAGEQUEUE_SPOOL_DIR": str(data / "spool"),
-                "AWS_ACCESS_KEY_ID": s3.access_key,
-                "AWS_SECRET_ACCESS_KEY": s3.secret_key,
-                "OPENAI_BASE_URL": f"http://{HOST}:{port}/v1",
-                "OPENAI_API_KEY": "sandbox",
-                "IMAGEQUEUE_LOG_LEVEL": "error",
-                **settings,
-            }
-        )
-        cleanup.callback(lambda: (os.environ.clear(), os.environ.update(kept)))
-        worker = subprocess.Popen([PROGRAM, "worker"], stdout=subprocess.DEVNULL)
-        cleanup.callback(worker.wait)
-        cleanup.callback(worker.terminate)
-        loaded = load_settings()
-        queue = open_queue(loaded)
-        cleanup.callback(queue.close)
-        assert wait_until(lambda: queue.health()["workers"].ok, 30), "the worker does not start"
-        yield queue, loaded
+def percentile(values: Iterable[float], percent: float) -> float:
+    """The smallest of the values that `percent` of them do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+def table(rows: Iterable[Row]) -> str:
+    """Markdown."""
+    lines = [HEAD, tuple("---" for _ in HEAD), *(row.cells() for row in rows)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def show(rows: Iterable[Row]) -> None:
+    """The table, for people."""
+    shown = Table(*HEAD)
+    for row in rows:
+        shown.add_row(*(cell.replace("*", "") for cell in row.cells()))
+    Console(width=None if sys.stdout.isatty() else 200).print(shown)
+
+
+def to_json(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """For a file that `from_json` reads."""
+    return [asdict(row) for row in rows]
+
+
+def from_json(rows: Iterable[dict[str, Any]]) -> list[Row]:
+    """The rows of such a file."""
+    return [replace(Row(**row), goal=Goal(**row["goal"]) if row["goal"] else None) for row in rows]
+
+
+def run(name: str, about: str | None, measure: Callable[[int], Sequence[Row]], runs: int = RUNS) -> None:
+    """The command of one benchmark: measure, show the table, and write it as JSON if asked.
+
+    Args:
+        name: the benchmark's.
+        about: its module's docstring, for `--help`.
+        measure: takes the number of paired runs.
+        runs: how many unless asked for another number.
+    """
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=runs, help="paired runs (default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file, too")
+    asked = parser.parse_args()
+    rows = [replace(row, benchmark=name) for row in measure(asked.runs)]
+    show(rows)
+    if asked.json:
+        asked.json.write_text(json.dumps(to_json(rows)))
+
+
+def _note(text: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text} …", end="", file=sys.stderr, flush=True)
+
+
+def _spread(values: Sequence[float]) -> str:
+    """Median (min to max)."""
+    return f"{_figure(statistics.median(values))} ({_figure(min(values))}–{_figure(max(values))})"
+
+
+def _figure(value: float) -> str:
+    """Three digits that matter, no exponent."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"

@@ -61,6 +61,8 @@ class BatchError(BaseModel):
 
 
 Limit = Annotated[int, Field(ge=1)]
+MAX_IMAGE_BYTES: Final = 25_000_000
+"""3840x2160 pixels of three bytes, the most that a PNG of gpt-image-2 holds."""
 Seconds = Annotated[float, Field(ge=0, le=MAX_DELAY_SECONDS)]
 
 
@@ -75,6 +77,8 @@ class Settings(BaseModel):
     A batch is `validating`, `finalizing` or `cancelling` for `batch_step_seconds` each, its lines take
     `latency_seconds` at least, 50 at once, and it expires `batch_window_seconds` after it was made (24 h, unless a
     rehearsal is in a hurry). `batch_error` is what every new batch fails with until it is null again.
+
+    `image_bytes`: PNGs are about this heavy, the same picture for every prompt, painted once: for measuring load.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -89,6 +93,7 @@ class Settings(BaseModel):
     batch_step_seconds: Seconds = 0.0
     batch_window_seconds: Annotated[float, Field(gt=0, le=86_400)] = 86_400.0
     batch_error: BatchError | None = None
+    image_bytes: Annotated[int, Field(ge=1, le=MAX_IMAGE_BYTES)] | None = None
 
     def limits(self) -> Limits:
         """The limits of the account."""

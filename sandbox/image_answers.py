@@ -9,7 +9,7 @@ import io
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final
 
 from PIL import Image as PillowImage
@@ -20,6 +20,7 @@ from sandbox.image_rules import ImageOrder
 from sandbox.paid_calls import Answer
 from sandbox.painter import Commission, encoded, paint
 from sandbox.painting.easel import resized
+from sandbox.painting.noise import heavy_png
 from sandbox.usage import usage_of
 
 _BROKEN_BASE64: Final = "*** this is not base64 ***"
@@ -63,6 +64,10 @@ async def paint_order(
 ) -> list[Painted]:
     """Paint the images of an order in the painters' threads, and spoil them if the fault is one of images."""
     loop = asyncio.get_running_loop()
+    heavy = sandbox.settings.image_bytes
+    if heavy and order.output_format == "png":
+        job = partial(_heavy, order.width, order.height, heavy)
+        return _spoiled([await loop.run_in_executor(sandbox.painters, job)] * order.n, fault)
     jobs = [partial(_paint, paint_one, _commission(order, index, fault)) for index in range(order.n)]
     return _spoiled(await asyncio.gather(*(loop.run_in_executor(sandbox.painters, job) for job in jobs)), fault)
 
@@ -136,7 +141,15 @@ def _commission(order: ImageOrder, index: int, fault: BodyFault | None) -> Commi
 
 
 def _paint(paint_one: PaintOne, commission: Commission) -> Painted:
-    file = paint_one(commission)
+    return _encoded(paint_one(commission))
+
+
+@lru_cache(maxsize=4)
+def _heavy(width: int, height: int, size_bytes: int) -> Painted:
+    return _encoded(heavy_png(width, height, size_bytes))
+
+
+def _encoded(file: bytes) -> Painted:
     return Painted(base64.b64encode(file).decode(), hashlib.sha256(file).hexdigest())
 
 
