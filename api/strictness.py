@@ -9,8 +9,7 @@ from typing import Final
 from flask import Flask, request
 from werkzeug.exceptions import BadRequest, MisdirectedRequest, NotFound
 
-from imagequeue.key_service import is_loopback
-from imagequeue.settings import Settings
+from imagequeue.settings import Settings, is_loopback
 
 _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]+)(:\d{0,5})?", re.ASCII)
 """A host and a port as RFC 3986 spells them."""

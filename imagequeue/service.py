@@ -29,6 +29,7 @@ from imagequeue.objects import ObjectStore
 from imagequeue.open_calls import OpenCall, OpenCalls
 from imagequeue.partial_images import PartialImages
 from imagequeue.queue import Dispatcher, make_celery
+from imagequeue.rate_limits import LimiterState
 from imagequeue.removal import Removal
 from imagequeue.requests import JobRequest
 from imagequeue.retrying import request_again
@@ -57,11 +58,10 @@ from imagequeue.store.webhook_deliveries import WebhookDeliveryStore
 from imagequeue.store.webhooks import WebhookStore
 from imagequeue.submission import LOCAL_TERMS, Submission, Submitted, Terms
 from imagequeue.usage_reports import UsageReports
-from imagequeue.views import JobPage, JobView, job_view
+from imagequeue.views import PREVIEW_MIME_TYPE, JobPage, JobView, job_view
 from imagequeue.waiting import ChangeReader, Listener
 from imagequeue.webhook_service import WebhookService
 
-PREVIEW_MIME_TYPE: Final = "image/webp"
 _PROBE_POLL_SECONDS: Final = 0.1
 
 
@@ -310,7 +310,8 @@ class ImageQueue:
             connection.close()
 
     def _views(self, jobs: Sequence[Job]) -> tuple[JobView, ...]:
-        limiter = self._limiter.state()
+        ended = all(job.state.terminal for job in jobs)  # nothing holds them back: no need to ask what does
+        limiter = LimiterState() if ended else self._limiter.state()
         positions = self._store.positions(jobs)
         return tuple(job_view(job, position, limiter) for job, position in zip(jobs, positions, strict=True))
 

@@ -21,6 +21,7 @@ from imagequeue.rate_limits import RateLimits
 DEFAULT_MODEL: Final = "gpt-image-2"
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Days = Annotated[float, Field(gt=0, le=36_500, allow_inf_nan=False)]
+_OWN_NAMES: Final = ("127.0.0.1", "localhost", "::1")
 _ORIGIN = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:\d{1,5})?")
 
 
@@ -308,6 +309,11 @@ def load_settings() -> Settings:
     except ValidationError as error:
         lines = [f"{variable_name(problem['loc'])}: {problem['msg']}" for problem in error.errors(include_input=False)]
         raise Misconfigured("Bad setting: " + "; ".join(lines)) from None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a server that listens on `host`."""
+    return host in _OWN_NAMES
 
 
 def variable_name(location: tuple[int | str, ...]) -> str:

@@ -29,6 +29,7 @@ from imagequeue.rate_limits import LimiterState
 from imagequeue.requests import AnyRequest
 from imagequeue.sizes import parse_size
 
+PREVIEW_MIME_TYPE: Final = "image/webp"
 _SLOTS: Final = 128
 """Calls that one worker holds by default."""
 

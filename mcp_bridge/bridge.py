@@ -34,6 +34,10 @@ class Doors(Protocol):
         """
         ...
 
+    def prepare(self) -> None:
+        """Begin to open what doors lead through: a call is likely to come."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Local:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from imagequeue.api_keys import Caller
+from imagequeue.jobs import JobState
 from imagequeue.requests import ContinueSessionRequest, JobRequest, StartSessionRequest
 from imagequeue.service import ImageQueue
 from imagequeue.session_views import SessionPage, SessionView
@@ -21,6 +22,10 @@ from imagequeue.waiting import Listener
 from mcp_bridge.door import Accepted, Variant
 from mcp_bridge.looks import Looks
 
+JOBS_OF_A_ROUND: Final = 5
+"""So few that whoever is woken meanwhile hardly waits for those who only tell how it goes: they all go on at once."""
+_NEWS: Final = frozenset({"", *JobState} - {JobState.QUEUED})
+"""Events after which to look at once: a change of state; and no name, for entries may be missing."""
 THREADS: Final = 16
 """That talk to Redis and S3, whatever the number of calls: a look at a job takes them about a millisecond."""
 Result = TypeVar("Result")
@@ -34,7 +39,10 @@ class DirectDoor:
         self._pool = pool
         self._owner = caller.owner
         self._terms = Terms(caller.owner, caller.key_id, reattach=True)
-        self._looks = Looks(lambda job_ids: self._run(lambda: queue.wait_for(job_ids, 0, owner=caller.owner).jobs))
+        self._reader_runs = False
+        self._looks = Looks(self._read)
+        self._rounds = Looks(self._read, JOBS_OF_A_ROUND)
+        """For those who were not woken: there may be very many, and nothing has ended for them."""
 
     def url(self, path: str) -> str:
         """See Door."""
@@ -64,22 +72,25 @@ class DirectDoor:
         """See Door."""
         loop, changed = asyncio.get_running_loop(), asyncio.Event()
 
-        def wake(_job_id: str, _event: str) -> None:
-            loop.call_soon_threadsafe(changed.set)
+        def wake(_job_id: str, event: str) -> None:
+            if event in _NEWS:
+                loop.call_soon_threadsafe(changed.set)
 
         deadline = time.monotonic() + seconds
-        await self._run(lambda: self._start_reader(job_ids[0], wake))
+        await self._start_reader(job_ids[0], wake)
+        looks = self._looks
         with ExitStack() as listening:
             for job_id in job_ids:
                 listening.enter_context(self._queue.listening(job_id, wake))
             while True:
                 changed.clear()
-                jobs = await self._looks.look(job_ids)
+                jobs = await looks.look(job_ids)
                 yield jobs
                 remaining = deadline - time.monotonic()
                 if remaining <= 0 or all(job.state.terminal for job in jobs):
                     return
-                await _event_or_timeout(changed, min(remaining, every))
+                woken = await _event_or_timeout(changed, min(remaining, every))
+                looks = self._looks if woken else self._rounds
 
     async def cancel(self, job_id: str) -> JobView:
         """See Door."""
@@ -118,18 +129,28 @@ class DirectDoor:
         submitted = await self._run(submit)
         return Accepted(await self._run(partial(self._queue.view, submitted.job)), submitted.reattached)
 
-    def _start_reader(self, job_id: str, wake: Listener) -> None:
-        """The reader of changes asks Redis where to start: not in the loop that serves everybody."""
-        with self._queue.listening(job_id, wake):
-            pass
+    async def _read(self, job_ids: Sequence[str]) -> Sequence[JobView]:
+        return (await self._run(lambda: self._queue.wait_for(job_ids, 0, owner=self._owner))).jobs
+
+    async def _start_reader(self, job_id: str, wake: Listener) -> None:
+        """The reader of changes asks Redis where to start, once: not in the loop that serves everybody."""
+
+        def start() -> None:
+            with self._queue.listening(job_id, wake):
+                pass
+
+        if not self._reader_runs:
+            await self._run(start)
+            self._reader_runs = True
 
     async def _run(self, call: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._pool, call)
 
 
-async def _event_or_timeout(event: asyncio.Event, seconds: float) -> None:
+async def _event_or_timeout(event: asyncio.Event, seconds: float) -> bool:
+    """Whether it was the event."""
     try:
         async with asyncio.timeout(seconds):
-            await event.wait()
+            return await event.wait()
     except TimeoutError:
-        pass
+        return False

@@ -15,16 +15,18 @@ Read = Callable[[Sequence[str]], Awaitable[Sequence[JobView]]]
 
 
 class Looks:
-    """One look at a time, however many wait.
+    """One look at a time, however many wait. Each is told as soon as its own look is done.
 
     Args:
-        read: gives those of up to `MOST` jobs that there are.
+        read: gives those of up to `most` jobs that there are.
+        most: jobs of one look.
     """
 
-    def __init__(self, read: Read) -> None:
+    def __init__(self, read: Read, most: int = MOST) -> None:
         self._read = read
-        self._asked: dict[str, None] = {}  # in their order
+        self._most = most
         self._one_at_a_time = asyncio.Lock()
+        self._asked: dict[str, None] = {}  # of the next look, in their order
         self._next: asyncio.Task[Mapping[str, JobView]] | None = None
 
     async def look(self, job_ids: Sequence[str]) -> tuple[JobView, ...]:
@@ -33,17 +35,25 @@ class Looks:
         Raises:
             JobNotFound: there is no such job, or it is somebody else's.
         """
-        self._asked.update(dict.fromkeys(job_ids))
-        self._next = self._next or asyncio.create_task(self._look())
-        found = await asyncio.shield(self._next)  # others wait for the same look
+        found: dict[str, JobView] = {}
+        for start in range(0, len(job_ids), self._most):
+            # Others wait for the same look.
+            found |= await asyncio.shield(self._coming(job_ids[start : start + self._most]))
         for job_id in job_ids:
             if job_id not in found:
                 raise JobNotFound(job_id)
         return tuple(found[job_id] for job_id in job_ids)
 
-    async def _look(self) -> Mapping[str, JobView]:
+    def _coming(self, job_ids: Sequence[str]) -> asyncio.Task[Mapping[str, JobView]]:
+        """The look with these jobs in it: the next one, or a new one behind it when they would be too many."""
+        if self._next is None or len(self._asked.keys() | job_ids) > self._most:
+            self._asked = {}
+            self._next = asyncio.create_task(self._look(self._asked))
+        self._asked.update(dict.fromkeys(job_ids))
+        return self._next
+
+    async def _look(self, asked: Mapping[str, None]) -> Mapping[str, JobView]:
         async with self._one_at_a_time:
-            asked = tuple(self._asked)
-            self._asked, self._next = {}, None
-            parts = [asked[start : start + MOST] for start in range(0, len(asked), MOST)]
-            return {job.id: job for part in parts for job in await self._read(part)}
+            if self._asked is asked:
+                self._next = None
+            return {job.id: job for job in await self._read(tuple(asked))}

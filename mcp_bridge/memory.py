@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from pathlib import Path
 from typing import Final
@@ -13,6 +14,8 @@ from imagequeue.jobs import is_job_id
 from imagequeue.sessions import is_session_id
 
 _KEPT_SECONDS: Final = 30 * 86_400
+_TIDY_EVERY_SECONDS: Final = 3600.0
+"""Looking at every file at every call would take longer than all else that a call does here."""
 
 
 class Place(BaseModel):
@@ -30,6 +33,7 @@ class Memory:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._tidied = -math.inf
 
     def choose(self, record_id: str, folder: Path) -> None:
         """Note where the images of a job, or of a new session, are to be saved."""
@@ -54,9 +58,14 @@ class Memory:
         with contextlib.suppress(OSError):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             (self._folder / f"{record_id}.json").write_text(place.model_dump_json())
-            for old in self._folder.glob("*_*.json"):
-                if old.stat().st_mtime < time.time() - _KEPT_SECONDS:
-                    old.unlink(missing_ok=True)
+            if time.monotonic() > self._tidied + _TIDY_EVERY_SECONDS:
+                self._tidied = time.monotonic()
+                self._tidy()
+
+    def _tidy(self) -> None:
+        for old in self._folder.glob("*_*.json"):
+            if old.stat().st_mtime < time.time() - _KEPT_SECONDS:
+                old.unlink(missing_ok=True)
 
     def _read(self, record_id: str) -> Place | None:
         if not (is_session_id(record_id) or is_job_id(record_id)):  # it becomes a file's name

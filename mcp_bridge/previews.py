@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+from pathlib import Path
 from typing import Final
 
 from mcp.types import ImageContent
 from PIL import Image as PillowImage
 
-from imagequeue.service import PREVIEW_MIME_TYPE
-from imagequeue.views import ImageView
+from imagequeue.views import PREVIEW_MIME_TYPE, ImageView
 from mcp_bridge.door import Door
 
 MAX_IMAGE_BYTES: Final = 512 * 1024
@@ -25,10 +25,11 @@ def share(images: int) -> int:
     return min(MAX_IMAGE_BYTES, MAX_ANSWER_BYTES // max(1, images))
 
 
-async def inline(door: Door, job_id: str, image: ImageView, limit: int) -> ImageContent:
-    """The original if it has at most `limit` bytes, else a preview that has."""
+async def inline(door: Door, job_id: str, image: ImageView, limit: int, saved: Path | None) -> ImageContent:
+    """The original if it has at most `limit` bytes, from the file where it was saved if it was, else a preview."""
     if image.size_bytes <= limit:
-        return _content(await door.image(job_id, image.index, "original"), image.mime_type)
+        read = asyncio.to_thread(saved.read_bytes) if saved else door.image(job_id, image.index, "original")
+        return _content(await read, image.mime_type)
     preview = await door.image(job_id, image.index, "preview")
     if len(preview) > limit:
         preview = await asyncio.to_thread(shrunk, preview, limit)

@@ -13,16 +13,13 @@ from typing import NoReturn
 
 from platformdirs import user_state_path
 
-from imagequeue.cli.connection import read_key_file
+from imagequeue.cli.api_address import read_key_file
 from imagequeue.errors import ImageQueueError
-from imagequeue.key_service import is_loopback
 from imagequeue.logs import configure_logging
-from imagequeue.service import open_queue
-from imagequeue.settings import Settings, load_settings
+from imagequeue.settings import Settings, is_loopback, load_settings
 from mcp_bridge.bridge import Bridge, Doors, Local
 from mcp_bridge.doors import CallersDoor, OwnDoor, choose_way, goes_direct
 from mcp_bridge.facts import Facts
-from mcp_bridge.http import serve
 from mcp_bridge.local_files import LocalFiles, default_roots
 from mcp_bridge.memory import Memory
 from mcp_bridge.output_folders import OutputFolders, default_folder
@@ -68,12 +65,20 @@ async def _serve_stdio(settings: Settings) -> None:
 
 
 async def _serve_http(settings: Settings) -> None:
+    from mcp_bridge.http import serve  # noqa: PLC0415
+
     if goes_direct() and not is_loopback(settings.mcp_host):
-        with closing(open_queue(settings)) as queue:
-            queue.keys.refuse_strangers(settings.mcp_host)
+        _refuse_strangers(settings)
     async with aclosing(choose_way(settings)) as way:
         doors = CallersDoor(way)
         await serve(_bridge(doors, settings, None), doors, settings)
+
+
+def _refuse_strangers(settings: Settings) -> None:
+    from imagequeue.service import open_queue  # noqa: PLC0415
+
+    with closing(open_queue(settings)) as queue:
+        queue.keys.refuse_strangers(settings.mcp_host)
 
 
 def _bridge(doors: Doors, settings: Settings, local: Local | None) -> Bridge:

@@ -10,6 +10,7 @@ from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 from mcp.types import InputRequiredResult
+from mcp.types import Tool as MCPTool
 from pydantic import AnyUrl
 
 from imagequeue.errors import ImageNotFound, ImageQueueError, NotFound
@@ -21,9 +22,15 @@ _JOB: Final = re.compile(r"job://(job_[0-9A-Za-z]{1,40})/?")
 
 
 class BridgeServer(MCPServer[Any]):
-    """A server whose images have the type that their bytes have: the SDK knows one type for a template."""
+    """A server that opens its door in time, and whose images have their own type: the SDK knows one for a template."""
 
     bridge: Bridge
+
+    async def list_tools(self) -> list[MCPTool]:
+        """Called by the SDK: whoever lists tools is going to call one."""
+        tools = await super().list_tools()
+        self.bridge.doors.prepare()
+        return tools
 
     async def read_resource(
         self, uri: AnyUrl | str, context: Context[Any, Any] | None = None

@@ -51,13 +51,13 @@ async def save_images(call: Call, job: JobView, folder: Path | None) -> tuple[di
     return saved, notes
 
 
-async def pictures(call: Call, job: JobView, limit: int) -> list[ContentBlock]:
+async def pictures(call: Call, job: JobView, limit: int, saved: Mapping[int, Path]) -> list[ContentBlock]:
     """Each image of at most `limit` bytes, or a preview of it, with a link to the original."""
     blocks: list[ContentBlock] = []
     for image in job.images:
         try:
-            blocks.append(await inline(call.door, job.id, image, limit))
-        except ImageQueueError as error:  # the link is still good
+            blocks.append(await inline(call.door, job.id, image, limit, saved.get(image.index)))
+        except (OSError, ImageQueueError) as error:  # the link is still good
             blocks.append(TextContent(text=f"The preview of image {image.index} cannot be had now: {error}"))
         blocks.append(
             ResourceLink(

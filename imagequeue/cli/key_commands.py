@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from imagequeue.cli.connection import api_key, connect
+from imagequeue.cli.api_address import api_key
+from imagequeue.cli.connection import connect
 from imagequeue.cli.exits import say
 from imagequeue.cli.output import dollars, local_time, one_line, print_json, print_line, print_table
 from imagequeue.errors import Misconfigured

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from imagequeue.cli.connection import read_key_file
+from imagequeue.cli.api_address import read_key_file
 from imagequeue.cli.exits import say
 from imagequeue.cli.mcp_clients import (
     KEY_VARIABLE,

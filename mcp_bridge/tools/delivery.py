@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import structlog
@@ -70,10 +71,11 @@ async def collect(
     saved, failures = await save_images(call, job, folder_of(call, job))
     remember(call, job, saved)
     result = structured(call, job, saved, (*notes, *failures))
-    blocks = [TextContent(text=summary(result, job)), *await pictures(call, job, limit)]
-    if not failures:
-        await hand_over(call, job)
-    return result, blocks
+    if failures:
+        shown = await pictures(call, job, limit, saved)
+    else:
+        shown, _ = await asyncio.gather(pictures(call, job, limit, saved), hand_over(call, job))
+    return result, [TextContent(text=summary(result, job)), *shown]
 
 
 def folder_of(call: Call, job: JobView) -> Path | None:

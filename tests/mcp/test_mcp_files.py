@@ -117,6 +117,15 @@ def test_places_are_remembered_until_their_files_are_gone(tmp_path: Path) -> Non
     assert memory.folder("../../etc") is None
 
 
+def test_places_are_forgotten_after_a_month(tmp_path: Path) -> None:
+    Memory(tmp_path).choose(JOB, tmp_path)
+    (note,) = tmp_path.iterdir()
+    os.utime(note, (0, 0))
+    Memory(tmp_path).choose(SESSION, tmp_path)
+    assert Memory(tmp_path).folder(JOB) is None
+    assert Memory(tmp_path).folder(SESSION) == str(tmp_path)
+
+
 def test_previews_are_shrunk_until_they_fit() -> None:
     large = encoded("WEBP", size=(768, 768), quality=95)
     small = shrunk(large, len(large) // 4)
