@@ -255,7 +255,7 @@ class NewJob(Frozen):
 
     @property
     def fingerprint(self) -> str:
-        """The same for equal requests: sha256 of the canonical JSON."""
+        """The same for equal requests."""
         return fingerprint(self.model, self.request)
 
     @property
@@ -326,7 +326,7 @@ def image_filename(job_id: str, label: str | None, index: int, extension: str) -
 
 
 def fingerprint(model: str, request: GenerateRequest | EditRequest | TurnRequest) -> str:
-    """Sha256, hexadecimal, of what decides the picture and where it goes."""
+    """Half of the sha256, hexadecimal, of what decides the picture and where it goes: every record has it."""
     decisive = request.model_dump(mode="json", exclude={"on_unknown_outcome", "partial_images", "webhook", "reuse"})
     canonical = json.dumps([model, decisive], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return hashlib.sha256(canonical.encode()).hexdigest()[:32]

@@ -28,11 +28,10 @@ from imagequeue.api_keys import (
     pepper_check,
 )
 from imagequeue.errors import InvalidRequest, KeyNotFound, Misconfigured, Unauthorized, Violation
-from imagequeue.settings import Settings
+from imagequeue.settings import Settings, is_loopback
 from imagequeue.store.api_keys import KeyStore, NewKey, Spending
 
 _HINT_CHARACTERS: Final = 4
-_OWN_NAMES: Final = ("127.0.0.1", "localhost", "::1")
 _FIRST_IS_ADMIN: Final = Violation(
     field="scopes",
     rule="must have 'admin' for the first key: nobody is served without a key then, and only such a key makes more",
@@ -201,11 +200,6 @@ class KeyService:
         if self._store.pepper(pepper_check(pepper.get_secret_value())) != pepper_check(pepper.get_secret_value()):
             raise Misconfigured("IMAGEQUEUE_KEY_PEPPER is not the one that the API keys in Redis were made with.")
         return pepper.get_secret_value()
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a server that listens on `host`."""
-    return host in _OWN_NAMES
 
 
 def secret_in(file: Path) -> str:

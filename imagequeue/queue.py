@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 from celery import Celery
 from kombu import Exchange, Queue
-from kombu.exceptions import ChannelError, OperationalError
+from kombu.exceptions import OperationalError
 
 from imagequeue.errors import StoreUnavailable
 from imagequeue.jobs import LANES, Lane
@@ -29,11 +29,11 @@ _log = structlog.stdlib.get_logger(__name__)
 
 
 def make_celery(settings: Settings) -> Celery:
-    """The Celery app. Results are ignored and messages acknowledged early: see docs/adr."""
+    """The Celery app. Results are ignored, and messages not acknowledged: see docs/adr."""
     app = Celery("imagequeue", broker=settings.celery_broker_url, set_as_current=False)
     app.conf.update(
         # An exchange each: queues that share one would each get every message.
-        task_queues=[Queue(name, Exchange(name, type="direct"), routing_key=name) for name in QUEUES],
+        task_queues=[Queue(name, Exchange(name, type="direct"), routing_key=name, no_ack=True) for name in QUEUES],
         task_default_queue=LANES[0],
         task_create_missing_queues=False,
         task_ignore_result=True,
@@ -97,9 +97,8 @@ class Dispatcher:
         """
         try:
             with self._app.connection_or_acquire() as connection:
-                return connection.default_channel.queue_declare(queue, passive=True).message_count
-        except ChannelError:  # an empty queue does not exist in Redis
-            return 0
+                # Not `passive`: kombu then looks for the queue without the prefix of its keys, and finds none.
+                return connection.default_channel.queue_declare(queue).message_count
         except (OperationalError, OSError) as error:
             raise StoreUnavailable(f"The broker does not answer: {error}") from error
 

@@ -119,7 +119,6 @@ class Submission:
                 self._dispatcher.announce(reused.job.id)
             return reused
         stored = self._jobs.store(new, joins)
-        # A session's turns behind the first are sent when it is their turn.
-        if self._jobs.position(stored.job) is not None:
+        if stored.waits:  # a session's turns behind the first are sent when it is their turn
             self._dispatcher.dispatch(stored.job.id, stored.job.lane)
         return stored

@@ -17,8 +17,11 @@ import structlog
 from imagequeue.errors import StoreUnavailable
 from imagequeue.store.connection import BLOCK_MS, RedisClient, StreamEntry, translated
 
+PAUSE_SECONDS: Final = 0.002
+"""Between two reads: what happens meanwhile comes with the next. A busy fleet would else cost each process a read for
+every change."""
 _BATCH: Final = 1000
-_PAUSE_SECONDS: Final = 0.5
+_OUTAGE_PAUSE_SECONDS: Final = 0.5
 _log = structlog.stdlib.get_logger(__name__)
 
 Listener = Callable[[str, str], None]
@@ -33,9 +36,10 @@ _FIELDS: Final[tuple[Field, ...]] = get_args(Field)
 class ChangeReader:
     """Reads the fleet's stream of changes and hands each to whom it concerns. Starts with its first listener."""
 
-    def __init__(self, client: RedisClient, stream: str) -> None:
+    def __init__(self, client: RedisClient, stream: str, pause_seconds: float = PAUSE_SECONDS) -> None:
         self._client = client
         self._stream = stream
+        self._pause_seconds = pause_seconds
         self._followers: defaultdict[tuple[Field, str], list[Follower]] = defaultdict(list)
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -95,11 +99,12 @@ class ChangeReader:
             except StoreUnavailable as error:
                 _log.warning("change_reader_interrupted", error=str(error))
                 interrupted = True
-                self._stopping.wait(_PAUSE_SECONDS)
+                self._stopping.wait(_OUTAGE_PAUSE_SECONDS)
                 continue
             for entry in entries_of(answer, self._stream):
                 self._hand_out(entry)
                 last_id = self.passed = entry[0]
+            self._stopping.wait(self._pause_seconds)
             if interrupted:  # it may have been trimmed meanwhile beyond what was read
                 interrupted = False
                 self.wake_all()

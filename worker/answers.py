@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, cast
 
+import pybase64
+
 from imagequeue.errors import BadOutput
 from worker.spool import OutputFile
 
@@ -105,7 +107,8 @@ class AnswerSplitter:
     def _step_in_image(self, file: OutputFile) -> bool:
         end = self._held.find(b'"')
         encoded = self._held if end < 0 else self._held[:end]
-        encoded = encoded.replace(b"\\/", b"/")  # some servers escape the slash, as JSON allows
+        if b"\\" in encoded:
+            encoded = encoded.replace(b"\\/", b"/")  # some servers escape the slash, as JSON allows
         usable = len(encoded) if end >= 0 else max(0, len(encoded) - 5) // 4 * 4  # a backslash may end the chunk
         try:
             file.write(_decoded(encoded[:usable], last=end >= 0))
@@ -128,4 +131,4 @@ class AnswerSplitter:
 def _decoded(piece: bytes, *, last: bool) -> bytes:
     if not last and b"=" in piece:  # what padding ends must not go on, wherever the answer was cut
         raise binascii.Error("Excess data after padding")
-    return binascii.a2b_base64(piece, strict_mode=True) if piece else b""
+    return pybase64.b64decode(piece, validate=True) if piece else b""

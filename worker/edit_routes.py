@@ -49,8 +49,7 @@ class EditRoutes:
             ProviderError: by what the failure means; see worker.policy.
             StoreUnavailable: Redis does not answer; nothing was paid for.
         """
-        if await asyncio.to_thread(self._fleet.edit_route) == "direct":
-            await asyncio.to_thread(start_call, "direct")
+        if await asyncio.to_thread(self._started, start_call) == "direct":
             try:
                 return await self._direct(order, folder, on_preview)
             except ProviderRefused as error:
@@ -58,8 +57,14 @@ class EditRoutes:
                     raise
             _log.warning("edits_endpoint_refuses_model", model=order.model, route="responses")
             await asyncio.to_thread(self._fleet.remember_responses_route, MEMORY_MS)
-        await asyncio.to_thread(start_call, "responses")
+            await asyncio.to_thread(start_call, "responses")
         return await self._responses(order, folder)
+
+    def _started(self, start_call: StartCall) -> Route:
+        """The route that is taken first; that it is taken is noted."""
+        route: Route = "direct" if self._fleet.edit_route() == "direct" else "responses"
+        start_call(route)
+        return route
 
 
 def refuses_the_model(error: ProviderError) -> bool:

@@ -16,7 +16,7 @@ from imagequeue import pricing
 from imagequeue.errors import AccountBlocked, BadOutput, ModerationBlocked, ProviderBusy, ProviderError, Unavailable
 from imagequeue.jobs import Attempt, AttemptOutcome, Claim, Job, JobError, JobState, Result, Usage
 from imagequeue.queue import Dispatcher
-from imagequeue.sessions import session_image
+from imagequeue.sessions import SessionImage, session_image
 from imagequeue.settings import Settings
 from imagequeue.store.attempts import AttemptStore
 from imagequeue.store.jobs import CANCELLED
@@ -37,6 +37,14 @@ _KEEP_TRYING_SECONDS: Final = 600.0
 """How long one try to tell or store an outcome lasts; what is on the spool is tried again after it."""
 _log = structlog.stdlib.get_logger(__name__)
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class NextTurn:
+    """The turn that is next in the session of one that has succeeded, and the image that it edits."""
+
+    job_id: str
+    image: SessionImage
 
 
 class ClaimLost(Exception):
@@ -65,13 +73,21 @@ class Endings:
         def worth_repeating(error: Exception) -> bool:
             return isinstance(error, Unavailable) and not self.giving_up.is_set()
 
+        try:
+            return step()  # nearly always; the machinery below costs as much as a step
+        except Unavailable:
+            if self.giving_up.is_set():
+                raise
         for attempt in stamina.retry_context(on=worth_repeating, attempts=None, timeout=_KEEP_TRYING_SECONDS):
             with attempt:
                 return step()
         raise AssertionError("stamina ends by returning or raising")
 
-    def answered(self, claim: Claim, note: AnswerNote) -> None:
+    def answered(self, claim: Claim, note: AnswerNote, *, go_on: bool = False) -> NextTurn | None:
         """Store a paid answer and end its job.
+
+        With `go_on`, the next turn of the job's session is the caller's to run: it is given back and no hint is sent. It
+        is in the outbox as ever: if the caller does not claim it, a sweep sends the hint.
 
         Raises:
             ClaimLost: the job is somebody else's now.
@@ -83,7 +99,7 @@ class Endings:
         except BadOutput as error:
             error.request_id = note.request_id
             self.failed(claim, error, usage=note.usage)
-            return
+            return None
         result = Result(
             state=JobState.SUCCEEDED,
             outcome=AttemptOutcome.SUCCEEDED,
@@ -95,8 +111,9 @@ class Endings:
             notes=(*job.notes, *note.notes, *stored.notes),
             request_id=note.request_id,
         )
-        self._finish(claim, result)
+        following = self._finish(claim, result, go_on=go_on)
         self._account_works(claim)
+        return following
 
     def failed(self, claim: Claim, error: ProviderError, usage: Usage | None = None) -> None:
         """End an attempt whose call failed, as the policy's action for the failure says."""
@@ -182,19 +199,20 @@ class Endings:
         )
         self._finish(claim, result)
 
-    def _finish(self, claim: Claim, result: Result) -> None:
+    def _finish(self, claim: Claim, result: Result, *, go_on: bool = False) -> NextTurn | None:
         ended = claim.job.model_copy(update={"images": result.images})
         image = session_image(ended) if ended.session_id and result.images else None
         ending = self.persist(lambda: self.store.finish(claim, result, image))
         if ending.answer == "refused":
             raise ClaimLost
-        if ending.next_job_id:
+        if ending.next_job_id and not go_on:
             self.dispatcher.dispatch(ending.next_job_id, claim.job.lane)
         elif claim.job.session_id and result.state is not JobState.SUCCEEDED:
             self._cancel_halted()
         if ending.announced:
             self.dispatcher.announce(claim.job.id)
         _log.info("job_ended", job=claim.job.id, attempt=claim.attempt, state=result.state, images=len(result.images))
+        return NextTurn(ending.next_job_id, image) if go_on and ending.next_job_id and image else None
 
     def _cancel_halted(self) -> None:
         """Tell the clients of halted turns now; what is missed here, the next sweep does."""

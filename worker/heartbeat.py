@@ -51,6 +51,12 @@ class Heartbeat:
             with self._lock:
                 self._leases.discard(lease)
 
+    @property
+    def held(self) -> int:
+        """How many leases this worker holds."""
+        with self._lock:
+            return len(self._leases)
+
     def close(self) -> None:
         """Stop, and tell the fleet that this worker left."""
         self._stopping.set()

@@ -21,7 +21,6 @@ from worker.spool import Painted
 SANDBOX_HEADER: Final = "x-imagequeue-sandbox"
 SANDBOX_NOTE: Final = "Painted by the imagequeue sandbox, not by OpenAI: nothing was paid."
 _REQUEST_ID_HEADER: Final = "x-request-id"
-_CHUNK_BYTES: Final = 262_144
 _STREAM: Final = "text/event-stream"
 _PREVIEW: Final = ".partial_image"
 _COMPLETED: Final = ".completed"
@@ -41,7 +40,7 @@ async def received(response: AsyncAPIResponse[Any], folder: Path, previews: int,
         if headers.get("content-type", "").lower().startswith(_STREAM):
             answer = await _streamed(response.iter_bytes(), folder, previews, on_preview)
         else:
-            answer = await _split(response.iter_bytes(_CHUNK_BYTES), folder)
+            answer = await _split(response.iter_bytes(), folder)
     except ProviderError as error:
         error.request_id = headers.get(_REQUEST_ID_HEADER)
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,14 @@ class Prepared:
     inputs: tuple[JobInput, ...] = ()  # images in order, then the mask
 
 
+@dataclass(frozen=True, slots=True)
+class AtHand:
+    """What a turn finds where the turn before it has just ended: its session's image, and files that may be it."""
+
+    image: SessionImage
+    files: tuple[Path, ...]
+
+
 class InputGatherer:
     """Brings the inputs of edits and turns to this worker. A turn without images of its own takes its session's."""
 
@@ -43,8 +52,11 @@ class InputGatherer:
         self._objects = objects
         self._sessions = sessions
 
-    def prepare(self, job: Job, folder: Path) -> Prepared:
+    def prepare(self, job: Job, folder: Path, at_hand: AtHand | None = None) -> Prepared:
         """Fetch, check, and put the order together.
+
+        With `at_hand`, the session is not asked for its image; the file that has its bytes is moved into the folder, and
+        fetched only if there is none.
 
         Raises:
             InvalidInput: an image cannot be used; nothing was spent.
@@ -53,10 +65,10 @@ class InputGatherer:
         request = job.request
         if isinstance(request, GenerateRequest):
             return Prepared(request.output_format)
-        session = self._sessions.get(job.session_id) if job.session_id else None
-        output_format = request.output_format or (session.output_format if session else "png")
-        if isinstance(request, TurnRequest) and not request.images and session and session.image:
-            images = [self._session_image(session.image, folder)]
+        edits, kept_format = self._session_state(job, at_hand)
+        output_format = request.output_format or kept_format
+        if isinstance(request, TurnRequest) and not request.images and edits:
+            images = [self._session_image(edits, folder, at_hand.files if at_hand else ())]
         else:
             images = self._sources(request, folder)
         gathered = self._gathered(request, images, folder)
@@ -92,20 +104,48 @@ class InputGatherer:
         check_mask(mask, size)
         return LocalImage(path, mask.mime_type), _job_input(source, mask)
 
-    def _session_image(self, image: SessionImage, folder: Path) -> tuple[LocalImage, JobInput]:
+    def _session_state(self, job: Job, at_hand: AtHand | None) -> tuple[SessionImage | None, str]:
+        """The image that the job's session goes on from, and the format that it keeps."""
+        if at_hand:
+            return at_hand.image, at_hand.image.output_format
+        if job.session_id is None:
+            return None, "png"
+        session = self._sessions.get(job.session_id)
+        return session.image, session.output_format
+
+    def _session_image(self, image: SessionImage, folder: Path, at_hand: Sequence[Path]) -> tuple[LocalImage, JobInput]:
         path = folder / f"input-0.{EXTENSIONS[image.mime_type]}"
+        if not any(_moved(file, image.sha256, path) for file in at_hand):
+            self._fetch(image, path)
+        source = f"job:{image.job_id}/{image.index}"
+        given = JobInput(source=source, **image.model_dump(include=set(JobInput.model_fields)))
+        return LocalImage(path, image.mime_type), given
+
+    def _fetch(self, image: SessionImage, path: Path) -> None:
         try:
             self._objects.get_file(image.key, path)
         except ImageNotFound:
             problem, way_out = f"the session's image {image.key} is gone from the bucket", "Start a new session."
             raise InvalidInput(InputFault.MISSING, "session", problem, way_out) from None
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != image.sha256:
-                problem = f"the session's image {image.key} has other bytes than were stored"
-                raise InvalidInput(InputFault.HASH_MISMATCH, "session", problem, "Start a new session.")
-        source = f"job:{image.job_id}/{image.index}"
-        given = JobInput(source=source, **image.model_dump(include=set(JobInput.model_fields)))
-        return LocalImage(path, image.mime_type), given
+        if _sha256(path) != image.sha256:
+            problem = f"the session's image {image.key} has other bytes than were stored"
+            raise InvalidInput(InputFault.HASH_MISMATCH, "session", problem, "Start a new session.")
+
+
+def _moved(file: Path, sha256: str, target: Path) -> bool:
+    """Move the file if it has these bytes and is still there."""
+    try:
+        if _sha256(file) != sha256:
+            return False
+        file.rename(target)
+    except OSError:
+        return False
+    return True
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _job_input(source: str, image: InputImage) -> JobInput:

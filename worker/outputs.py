@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, cast
@@ -13,7 +16,9 @@ from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
 from imagequeue.errors import BadOutput
-from imagequeue.jobs import Image, Job, image_filename
+from imagequeue.image_files import SNIFFED_BYTES, image_type
+from imagequeue.input_images import EXTENSIONS as MIME_EXTENSIONS
+from imagequeue.jobs import LANES, Image, Job, image_filename
 from imagequeue.objects import ObjectStore, job_folder
 from worker.spool import Painted
 
@@ -22,6 +27,8 @@ PREVIEW_EDGE: Final = 768
 PREVIEW_QUALITY: Final = 80
 PREVIEW_MIME_TYPE: Final = "image/webp"
 EXTENSIONS: Final = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
+_UPLOADS_AT_ONCE: Final = 64
+"""As many as the S3 client has connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +39,7 @@ class Verified:
     format: str
     width: int
     height: int
+    sha256: str
     preview: bytes
 
 
@@ -53,23 +61,53 @@ def verify(path: Path) -> Verified:
     try:
         with PillowImage.open(path, formats=tuple(EXTENSIONS)) as image:
             image.load()
-            preview = io.BytesIO()
-            small = image.convert("RGBA" if image.has_transparency_data else "RGB")
-            small.thumbnail((PREVIEW_EDGE, PREVIEW_EDGE), reducing_gap=2.0)
-            small.save(preview, "WEBP", quality=PREVIEW_QUALITY, method=2)
+            width, height = image.size
             kind = "JPEG" if image.format == "MPO" else image.format or ""  # Pillow's name for a JPEG of many pictures
-            return Verified(path, kind, image.width, image.height, preview.getvalue())
+            return Verified(path, kind, width, height, _sha256(path), _preview(image))
     except FileNotFoundError:  # not the image's fault: it was paid for, and may be elsewhere
         raise
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, PillowImage.DecompressionBombError) as error:
         raise BadOutput(f"Output {path.name} is not a usable image: {error}") from error
 
 
+def _preview(image: PillowImage.Image) -> bytes:
+    """The image made small, in its own place: a copy of it would be the largest thing that a worker holds."""
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    small = image if image.mode == mode else image.convert(mode)
+    small.thumbnail((PREVIEW_EDGE, PREVIEW_EDGE), reducing_gap=2.0)
+    preview = io.BytesIO()
+    small.save(preview, "WEBP", quality=PREVIEW_QUALITY, method=2)
+    return preview.getvalue()
+
+
+@dataclass(frozen=True, slots=True)
+class _Output:
+    """One file of an answer, decoded and uploaded at the same time."""
+
+    position: int
+    decoding: Future[Verified]
+    upload: Future[None]
+
+
 class OutputStore:
-    """Stores what a call gave, under keys that hold the attempt, so that a stale worker overwrites nothing."""
+    """Stores what a call gave, under keys that hold the attempt, so that a stale worker overwrites nothing.
+
+    Images are decoded by as many threads for each lane as there are cores, however many answers come at once: more
+    would not be faster, and each of them holds all pixels of an image. An interactive job's image waits for none of a
+    batch's. Meanwhile the image's bytes go to S3. If it turns out to be damaged, no record names that object; it is
+    deleted with the job.
+    """
 
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
+        self._decoders = {lane: ThreadPoolExecutor(os.cpu_count() or 1, f"decoders-{lane}") for lane in LANES}
+        self._uploads = ThreadPoolExecutor(_UPLOADS_AT_ONCE, thread_name_prefix="uploads")
+
+    def close(self) -> None:
+        """Stop; what has begun is done."""
+        for decoders in self._decoders.values():
+            decoders.shutdown()
+        self._uploads.shutdown()
 
     def store(self, job: Job, painted: Painted, output_format: str) -> Stored:
         """Verify and upload; what is paid for and usable is kept, even if it is not all that was asked for.
@@ -83,38 +121,48 @@ class OutputStore:
             BadOutput: no output is usable.
             ObjectsUnavailable: S3 does not answer; calling it again goes on.
         """
-        good, notes = _sort_out(painted.files, job, output_format)
-        images = tuple(self._upload(job, index, verified) for index, verified in enumerate(good))
-        self._objects.put_bytes(
-            f"{folder_of(job)}/job.json",
-            _sidecar(job, painted, images),
-            content_type="application/json",
-            filename=f"{job.id}.json",
-        )
+        outputs = [self._begin(job, position, path) for position, path in enumerate(painted.files)]
+        try:
+            good, notes = _sort_out(outputs, job, output_format)
+            images = tuple(_image(job, index, output) for index, output in enumerate(good))
+            pairs = zip(images, good, strict=True)
+            previews = [
+                self._uploads.submit(self._put_preview, image, output.decoding.result()) for image, output in pairs
+            ]
+            self._put_sidecar(job, painted, images)
+            for upload in (*previews, *(output.upload for output in good)):
+                upload.result()
+        finally:
+            wait([output.upload for output in outputs])  # whoever called goes on to remove the files
         return Stored(images, notes)
 
-    def _upload(self, job: Job, index: int, verified: Verified) -> Image:
-        extension = EXTENSIONS[verified.format]
-        mime_type = PillowImage.MIME[verified.format]
-        image = Image(
-            index=index,
-            key=f"{folder_of(job)}/{index}.{extension}",
-            preview_key=f"{folder_of(job)}/{index}.preview.webp",
-            filename=image_filename(job.id, job.request.filename_prefix, index, extension),
-            mime_type=mime_type,
-            size_bytes=verified.path.stat().st_size,
-            width=verified.width,
-            height=verified.height,
-            sha256=_sha256(verified.path),
-        )
-        self._objects.put_file(image.key, verified.path, content_type=mime_type, filename=image.filename)
+    def _begin(self, job: Job, position: int, path: Path) -> _Output:
+        upload = self._uploads.submit(self._put_original, job, position, path)
+        return _Output(position, self._decoders[job.lane].submit(verify, path), upload)
+
+    def _put_original(self, job: Job, position: int, path: Path) -> None:
+        """Upload the file byte for byte if it begins as an image does."""
+        with path.open("rb") as file:
+            mime_type = image_type(file.read(SNIFFED_BYTES))
+        if mime_type:
+            filename = image_filename(job.id, job.request.filename_prefix, position, MIME_EXTENSIONS[mime_type])
+            self._objects.put_file(_key(job, position, mime_type), path, content_type=mime_type, filename=filename)
+
+    def _put_preview(self, image: Image, verified: Verified) -> None:
         self._objects.put_bytes(
             image.preview_key,
             verified.preview,
             content_type=PREVIEW_MIME_TYPE,
             filename=f"{image.filename}.preview.webp",
         )
-        return image
+
+    def _put_sidecar(self, job: Job, painted: Painted, images: tuple[Image, ...]) -> None:
+        self._objects.put_bytes(
+            f"{folder_of(job)}/job.json",
+            _sidecar(job, painted, images),
+            content_type="application/json",
+            filename=f"{job.id}.json",
+        )
 
 
 def folder_of(job: Job) -> str:
@@ -122,22 +170,44 @@ def folder_of(job: Job) -> str:
     return f"{job_folder(job.id)}{job.attempt}"
 
 
-def _sort_out(files: tuple[Path, ...], job: Job, output_format: str) -> tuple[list[Verified], tuple[str, ...]]:
+def _key(job: Job, position: int, mime_type: str) -> str:
+    return f"{folder_of(job)}/{position}.{MIME_EXTENSIONS[mime_type]}"
+
+
+def _image(job: Job, index: int, output: _Output) -> Image:
+    verified = output.decoding.result()
+    mime_type = PillowImage.MIME[verified.format]
+    return Image(
+        index=index,
+        key=_key(job, output.position, mime_type),
+        preview_key=f"{folder_of(job)}/{output.position}.preview.webp",
+        filename=image_filename(job.id, job.request.filename_prefix, index, MIME_EXTENSIONS[mime_type]),
+        mime_type=mime_type,
+        size_bytes=verified.path.stat().st_size,
+        width=verified.width,
+        height=verified.height,
+        sha256=verified.sha256,
+    )
+
+
+def _sort_out(outputs: Sequence[_Output], job: Job, output_format: str) -> tuple[list[_Output], tuple[str, ...]]:
     """The usable outputs, and a note for each way in which they are not what was asked for."""
-    request, good, problems = job.request, list[Verified](), list[str]()
-    for path in files:
+    request, good, problems = job.request, list[_Output](), list[str]()
+    for output in outputs:
         try:
-            good.append(verify(path))
+            output.decoding.result()
+            good.append(output)
         except BadOutput as error:
             problems.append(str(error))
     if not good:
         raise BadOutput(" ".join(problems) or "OpenAI's answer holds no images.")
     if len(good) < request.n:
         problems.append(f"OpenAI gave {len(good)} usable of {request.n} images.")
-    other = sorted({verified.format.lower() for verified in good} - {output_format})
+    found = [output.decoding.result() for output in good]
+    other = sorted({verified.format.lower() for verified in found} - {output_format})
     if other:
         problems.append(f"OpenAI gave {', '.join(other)} instead of {output_format}; kept as it is.")
-    sizes = sorted({f"{verified.width}x{verified.height}" for verified in good} - {request.size})
+    sizes = sorted({f"{verified.width}x{verified.height}" for verified in found} - {request.size})
     if sizes and request.size != "auto":
         problems.append(f"OpenAI gave {', '.join(sizes)} instead of {request.size}; kept as it is.")
     return good, tuple(problems)

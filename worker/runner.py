@@ -20,7 +20,7 @@ from worker.edit_routes import EditRoutes, Route
 from worker.endings import ClaimLost, Endings
 from worker.granter import Granter
 from worker.heartbeat import Heartbeat
-from worker.inputs import InputGatherer, Prepared
+from worker.inputs import AtHand, InputGatherer, Prepared
 from worker.openai_images import OpenAIImages
 from worker.previews import OnPreview, PreviewStore
 from worker.spool import AnswerNote, Painted, Spool, SpoolFolder
@@ -32,6 +32,15 @@ STOPPED: Final = JobError(
 )
 _FULL_DISK_PAUSE_SECONDS: Final = 1.0
 _log = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Following:
+    """The turn after one that has just ended here, with the folder that this one has left."""
+
+    job_id: str
+    left: SpoolFolder
+    at_hand: AtHand
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +63,34 @@ class Runner:
     stopping: threading.Event
 
     def run(self, job_id: str) -> None:
-        """Run the job if it is there to be taken; a stale or repeated hint does nothing."""
+        """Run the job if it is there to be taken; a stale or repeated hint does nothing.
+
+        The next turn of its session follows in the same thread while other slots are free, when no other job waits for
+        this one. It has no way through the broker, and its image is on this disk.
+        """
+        following = self._run(job_id, None)
+        while following:
+            left = following.left
+            try:
+                following = self._run(following.job_id, following.at_hand)
+            finally:
+                left.remove()
+
+    def _run(self, job_id: str, at_hand: AtHand | None) -> _Following | None:
         if self.stopping.is_set() or not self._has_room():
             self.store.give_back(job_id)
-            return
+            return None
         try:
             claim = self.store.claim(job_id, self.worker, new_holder(self.worker), self.settings.lease_ms)
         except Unavailable as error:  # the sweeper notices that the hint is gone
             _log.warning("hint_missed", job=job_id, error=str(error))
-            return
+            return None
         if claim is None:
             _log.debug("hint_dropped", job=job_id)
             self.granter.wake()  # it may have been parked
-            return
+            return None
         with self.heartbeat.holding(claim):
-            self._attempt(claim)
+            return self._attempt(claim, at_hand)
 
     def resume(self, claim: Claim, note: AnswerNote, folder: SpoolFolder) -> None:
         """End a job whose answer was found on the spool, under a claim that adopted it."""
@@ -82,24 +104,26 @@ class Runner:
         self.stopping.wait(_FULL_DISK_PAUSE_SECONDS)
         return False
 
-    def _attempt(self, claim: Claim) -> None:
+    def _attempt(self, claim: Claim, at_hand: AtHand | None) -> _Following | None:
         folder = SpoolFolder(self.spool.root / f"{claim.job.id}.{claim.attempt}")
         try:
-            note = self._answer(claim, folder)
+            note = self._answer(claim, folder, at_hand)
         except ClaimLost:
             _log.warning("claim_lost", job=claim.job.id, attempt=claim.attempt)
             note = None
         if note is None:
             folder.remove()
-        else:
-            self._end(claim, note, folder)
+            return None
+        # With a free slot, whatever the broker has is taken at once: nobody waits behind a session that goes on here.
+        go_on = self.heartbeat.held < self.settings.worker_slots and not self.stopping.is_set()
+        return self._end(claim, note, folder, go_on=go_on)
 
-    def _answer(self, claim: Claim, folder: SpoolFolder) -> AnswerNote | None:
+    def _answer(self, claim: Claim, folder: SpoolFolder, at_hand: AtHand | None) -> AnswerNote | None:
         """The paid answer, on the spool; None when the attempt has ended without one."""
         endings, called = self.endings, threading.Event()
         try:
             self.spool.folder(claim.job.id, claim.attempt)
-            prepared = endings.persist(lambda: self.inputs.prepare(claim.job, folder.path))
+            prepared = endings.persist(lambda: self.inputs.prepare(claim.job, folder.path, at_hand))
             with self.previews.of(claim) as on_preview:
                 painted = self._call(claim, prepared, folder, called, on_preview)
                 return self._spooled(claim, prepared, painted, folder)
@@ -195,18 +219,24 @@ class Runner:
             _log.warning("answer_not_noted", job=claim.job.id, error=str(error))
         return note
 
-    def _end(self, claim: Claim, note: AnswerNote, folder: SpoolFolder) -> None:
-        """Store the answer and finish. Whatever prevents it leaves the answer on the spool, to be tried again."""
+    def _end(self, claim: Claim, note: AnswerNote, folder: SpoolFolder, *, go_on: bool = False) -> _Following | None:
+        """Store the answer and finish. Whatever prevents it leaves the answer on the spool, to be tried again.
+
+        With `go_on`, the session's next turn is given back, to be run now; the folder is left to it.
+        """
         try:
-            self.endings.answered(claim, note)
+            following = self.endings.answered(claim, note, go_on=go_on)
         except ClaimLost:  # the one who adopted the answer needs it; the salvager clears away what nobody does
             _log.warning("claim_lost", job=claim.job.id, attempt=claim.attempt)
-            return
+            return None
         except Exception as error:
             _log.exception("answer_left_on_spool", job=claim.job.id, folder=str(folder.path), error=str(error))
             self._leave(claim)
-            return
+            return None
+        if following:
+            return _Following(following.job_id, folder, AtHand(following.image, note.files))
         folder.remove()
+        return None
 
     def _leave(self, claim: Claim) -> None:
         try:

@@ -10,6 +10,7 @@ import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 import stamina
 import structlog
@@ -63,12 +64,15 @@ from worker.responses_route import edit_by_responses
 from worker.runner import Runner
 from worker.salvager import Salvager
 from worker.shutdown import Shutdown
+from worker.slots import SlotPool
 from worker.spool import Spool
 from worker.sweeper import Sweeper
 from worker.tasks import register_tasks
 from worker.webhook_post import Poster
 from worker.webhooks import Courier, WebhookSweep, batch_events, job_events
 
+_CHANGES_PAUSE_SECONDS: Final = 0.01
+"""A worker looks for cancelled jobs and for places of batches: neither is in a hurry."""
 _log = structlog.stdlib.get_logger(__name__)
 
 
@@ -109,6 +113,7 @@ class _Stores:
     input_uses: InputUses
     webhooks: WebhookStore
     deliveries: WebhookDeliveryStore
+    changes: ChangeReader
 
     @classmethod
     def on(cls, client: RedisClient, settings: Settings) -> _Stores:
@@ -125,11 +130,13 @@ class _Stores:
             input_uses=InputUses(client, keys),
             webhooks=WebhookStore(client, keys),
             deliveries=WebhookDeliveryStore(client, keys),
+            changes=ChangeReader(connect(settings.redis_url, max_connections=1), keys.changes, _CHANGES_PAUSE_SECONDS),
         )
 
 
 def _serve(settings: Settings, stores: _Stores, cleanup: ExitStack) -> None:
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+    cleanup.callback(stores.changes.close)
     app = make_celery(settings)
     dispatcher = Dispatcher(app, stores.jobs)
     heartbeat = Heartbeat(stores.jobs, stores.fleet, name, settings.lease_ms, settings.worker_slots)
@@ -192,14 +199,14 @@ def _runner(
     loop = LoopThread()
     cleanup.callback(loop.close)
     cleanup.callback(lambda: loop.submit(openai.close()).result())
-    changes = ChangeReader(connect(settings.redis_url, max_connections=1), stores.keys.changes)
-    cleanup.callback(changes.close)
+    outputs = OutputStore(objects)
+    cleanup.callback(outputs.close)
     endings = Endings(
         settings=settings,
         store=stores.jobs,
         limiter=stores.limiter,
         granter=granter,
-        outputs=OutputStore(objects),
+        outputs=outputs,
         dispatcher=dispatcher,
         giving_up=threading.Event(),
     )
@@ -219,7 +226,7 @@ def _runner(
         endings=endings,
         granter=granter,
         heartbeat=heartbeat,
-        changes=changes,
+        changes=stores.changes,
         stopping=threading.Event(),
     )
 
@@ -237,15 +244,13 @@ def _feeder(
     store, batches = FeedStore(stores.client, stores.keys), BatchStore(stores.client, stores.keys)
     reusing = Reusing(ReuseStore(stores.client, stores.keys, stores.jobs), records, objects)
     feed = Feed(store, batches, ManifestStore(objects), drafts, reusing, dispatcher, lease_ms=settings.lease_ms)
-    changes = ChangeReader(connect(settings.redis_url, max_connections=1), stores.keys.changes)
-    cleanup.callback(changes.close)
-    return Feeder(feed, store, changes, name)
+    return Feeder(feed, store, stores.changes, name)
 
 
 def _work(app: Celery, settings: Settings, name: str) -> None:
     worker = app.Worker(
         hostname=f"{name}@imagequeue",
-        pool="threads",
+        pool=SlotPool,
         concurrency=settings.worker_slots,
         queues=QUEUES,
         loglevel=settings.log_level.upper(),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from celery import Celery
 
 from imagequeue.queue import ANNOUNCE, ANSWER_PROBE, DELIVER, RUN_JOB
 from imagequeue.store.fleet import FleetStore
 from worker.runner import Runner
+from worker.slots import HintRequest
 from worker.webhooks import Courier
 
 
@@ -16,7 +19,11 @@ def register_tasks(app: Celery, runner: Runner, courier: Courier, fleet: FleetSt
     def answer_probe(nonce: str) -> None:
         fleet.answer_probe(nonce, runner.worker)
 
-    app.task(name=RUN_JOB)(runner.run)
-    app.task(name=ANNOUNCE)(courier.announce)
-    app.task(name=DELIVER)(courier.deliver)
-    app.task(name=ANSWER_PROBE)(answer_probe)
+    tasks: dict[str, Callable[[str], None]] = {
+        RUN_JOB: runner.run,
+        ANNOUNCE: courier.announce,
+        DELIVER: courier.deliver,
+        ANSWER_PROBE: answer_probe,
+    }
+    for name, task in tasks.items():
+        app.task(name=name, Request=HintRequest)(task)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, cast
+from typing import Any, Final, Literal, cast
 
 from imagequeue.durations import call_class
 from imagequeue.jobs import LANES, AttemptOutcome, Claim, Job, JobError, Lane, PartialImage, Result
@@ -14,7 +14,7 @@ from imagequeue.sessions import SessionImage
 from imagequeue.settings import Settings
 from imagequeue.sizes import parse_size
 from imagequeue.store.connection import RedisClient, translated
-from imagequeue.store.job_codec import result_fields, to_json
+from imagequeue.store.job_codec import job_from_answer, result_fields, to_json
 from imagequeue.store.jobs import CANCELLED, OUTCOME_UNKNOWN, WORKER_LOST, Ending, JobStore, ending_of, flat
 from imagequeue.store.keys import Keys
 from imagequeue.store.reuse import reuse_field
@@ -87,10 +87,10 @@ class AttemptStore(JobStore):
         lane, keys = routing
         keys = {**keys, "suspect": self._keys.suspect(_worker_of(holder))}
         who = [job_id, worker, holder, lease_ms, lane, self._limits.suspect_from]
-        answer = self._scripts.run("claim", keys, [*who, *self._rates.arguments])
-        if answer not in ("claimed", "probe"):
+        answer, *record = cast("list[Any]", self._scripts.run("claim", keys, [*who, *self._rates.arguments]))
+        if not record:
             return None
-        return Claim(job=self.get(job_id), holder=holder, probe=answer == "probe")
+        return Claim(job=job_from_answer(record[0]), holder=holder, probe=answer == "probe")
 
     def start_call(self, claim: Claim, route: str) -> Literal["started", "cancelled", "refused"]:
         """Note, before the request leaves, that money may be spent."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from imagequeue.jobs import Attempt, Job, NewJob, Result
 from imagequeue.requests import ignored_settings
@@ -13,17 +13,19 @@ _ATTEMPT_PREFIX = "attempt:"
 
 
 def to_json(value: object) -> str:
-    """JSON that UTF-8 and Lua can carry: half of a pair, as a provider that cuts an emoji leaves it, becomes `?`."""
-    return json.dumps(value, ensure_ascii=False).encode(errors="replace").decode()
+    """Short JSON that UTF-8 and Lua can carry: half of a pair, as of an emoji that a provider cut, becomes `?`."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace").decode()
 
 
 def new_job_fields(new: NewJob) -> dict[str, str]:
     """What submit writes besides what the script adds itself."""
+    notes = ignored_settings(new.request)
     belongs = {
         "session_id": new.session_id,
         "custom_id": new.custom_id,
         "key_id": new.key_id,
         "webhook": new.webhook,
+        "notes": to_json(notes) if notes else None,
     }
     return {
         **{name: value for name, value in belongs.items() if value},
@@ -37,7 +39,6 @@ def new_job_fields(new: NewJob) -> dict[str, str]:
         "load": str(new.load),
         "estimate": new.estimate.model_dump_json(),
         "retention_ms": str(new.retention_ms),
-        "notes": to_json(ignored_settings(new.request)),
     }
 
 
@@ -45,6 +46,11 @@ def result_fields(result: Result) -> dict[str, str]:
     """What finish writes; fields without a value are left out."""
     data = result.model_dump(mode="json", exclude_none=True, exclude={"state", "outcome", "request_id"})
     return {name: to_json(value) for name, value in data.items() if value not in ([], {})}
+
+
+def job_from_answer(answer: Sequence[str]) -> Job:
+    """Read a job back from a script's answer: fields and values in turn."""
+    return job_from_hash(dict(zip(answer[::2], answer[1::2], strict=True)))
 
 
 def job_from_hash(fields: Mapping[str, str]) -> Job:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Literal, cast
+from typing import Any, Final, Literal, cast
 
 from imagequeue.errors import IdempotencyKeyReused, ImageQueueError, JobFinished, JobNotFound, Quota
 from imagequeue.jobs import Idempotency, Job, JobError, JobState, JobType, Lane, NewJob
 from imagequeue.sessions import SessionSubmit
 from imagequeue.store.connection import RedisClient, translated
-from imagequeue.store.job_codec import job_from_hash, new_job_fields
+from imagequeue.store.job_codec import job_from_answer, job_from_hash, new_job_fields
 from imagequeue.store.keys import Keys
 from imagequeue.store.limits import limit_reached, micro, quota
 from imagequeue.store.scripts import Scripts
@@ -54,11 +54,15 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What became of a submit: its job, and what is left of the API key's jobs a minute, if those are limited."""
+    """What became of a submit: its job, and what is left of the API key's jobs a minute, if those are limited.
+
+    `waits`: it has joined the queue: its hint is to be sent. `announced`: it has ended, and webhooks are to be told.
+    """
 
     job: Job
     quota: Quota | None = None
-    announced: bool = False  # it has ended, and webhooks are to be told
+    waits: bool = False
+    announced: bool = False
 
 
 class JobStore:
@@ -92,13 +96,13 @@ class JobStore:
         once = [new.idempotency.fingerprint if new.idempotency else "", IDEMPOTENCY_MS]
         pays = [new.key_id or "", micro(new.estimate.high_usd)]
         arguments = [new.id, new.session_id or "", *limits, *once, *pays, *session_fields, *fields]
-        what, *details = cast("list[str | int]", self._scripts.run("submit", self.keys_of_new(new), arguments))
+        what, *details = cast("list[Any]", self._scripts.run("submit", self.keys_of_new(new), arguments))
         if what == "replayed":
-            return Stored(self.get(str(details[0])))
-        figures = [int(detail) for detail in details]
+            return Stored(self.get(details[0]))
         if what != "stored":
-            raise _refusal(str(what), figures, joins, new)
-        return Stored(self.get(new.id), quota(figures))
+            raise _refusal(what, details, joins, new)
+        record, waits, *left = details
+        return Stored(job_from_answer(record), quota(left), waits=bool(waits))
 
     def idempotent(self, owner: str, idempotency: Idempotency) -> str | None:
         """The id of the job that came with this idempotency key before; None when it is new.
@@ -146,12 +150,8 @@ class JobStore:
             answers = cast("list[dict[str, str]]", pipeline.execute())
         return [job_from_hash(fields) for fields in answers if fields]
 
-    def position(self, job: Job) -> int | None:
-        """How many jobs are served before this one, plus one; None when it does not wait."""
-        return self.positions([job])[0]
-
     def positions(self, jobs: Sequence[Job]) -> list[int | None]:
-        """The position of each job."""
+        """How many jobs are served before each of these, plus one; None when it does not wait."""
         if not any(job.state is JobState.QUEUED for job in jobs):
             return [None] * len(jobs)
         pipeline = self._client.pipeline(transaction=False)

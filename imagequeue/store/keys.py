@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from imagequeue.jobs import JobState, Lane
 from imagequeue.store.batch_keys import NONE, BatchKeys
@@ -324,25 +325,16 @@ class Keys(BatchKeys):
     ) -> Mapping[str, str]:
         """The keys that scripts name in their headers, for one job; without session or batch, keys that never exist."""
         return {
-            **self.for_key(key_id),
-            **self.for_session(session_id or NONE, owner),
-            **self.for_batch(batch_id, owner),
+            **_belongings(self, owner, lane, session_id, key_id, batch_id),
             "job": self.job(job_id),
             "events": self.events(job_id),
-            "waiting": self.waiting(lane),
-            "parked": self.parked(lane),
             "pinned": self.pinned(job_id),
-            "usage": self.usage(owner),
-            "reuse": self.reuse(owner),
-            **self._shared,
-            "index_all": self.index(owner, None),
-            **{f"index_{state}": self.index(owner, state) for state in JobState},
         }
 
     def for_fleet(self) -> Mapping[str, str]:
         """The keys that scripts name in their headers, for no job in particular."""
         return {
-            **self._shared,
+            **self.shared,
             "workers": self.workers,
             "sweeps": self.sweeps,
             "halted": self.halted,
@@ -354,7 +346,8 @@ class Keys(BatchKeys):
         return {"archive": self.archive(owner, hour), "archive_hours": self.archive_hours(owner)}
 
     @property
-    def _shared(self) -> Mapping[str, str]:
+    def shared(self) -> Mapping[str, str]:
+        """The keys that scripts name in their headers, the same for all jobs."""
         return {
             "outbox": self.outbox,
             "delayed": self.delayed,
@@ -374,3 +367,22 @@ class Keys(BatchKeys):
             "inputs_leaving": self.inputs_leaving,
             "copies": self.copies,
         }
+
+
+@lru_cache(maxsize=512)
+def _belongings(
+    keys: Keys, owner: str, lane: Lane, session_id: str | None, key_id: str | None, batch_id: str | None
+) -> Mapping[str, str]:
+    """The keys that jobs of the same owner, lane, session, API key and batch share; each step of a job asks again."""
+    return {
+        **keys.for_key(key_id),
+        **keys.for_session(session_id or NONE, owner),
+        **keys.for_batch(batch_id, owner),
+        **keys.shared,
+        "waiting": keys.waiting(lane),
+        "parked": keys.parked(lane),
+        "usage": keys.usage(owner),
+        "reuse": keys.reuse(owner),
+        "index_all": keys.index(owner, None),
+        **{f"index_{state}": keys.index(owner, state) for state in JobState},
+    }

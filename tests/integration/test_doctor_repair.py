@@ -65,6 +65,12 @@ def test_lost_hints_alone_are_replaced_before_any_worker_runs(fleet: Fleet, tmp_
     assert fleet.redis.llen(broker_list) == len(jobs)
 
 
+def test_hints_that_wait_for_a_worker_are_left_alone(fleet: Fleet, tmp_path: Path) -> None:
+    jobs = [fleet.submit(f"repair nothing {number}") for number in range(3)]
+    assert repair(shell_of(fleet, tmp_path)) == ("ok", "nothing had to be set right")
+    assert fleet.redis.llen(f"{fleet.settings.key_prefix}interactive") == len(jobs)
+
+
 def test_after_a_time_without_sweeps_it_waits_until_nobody_alive_can_be_robbed(fleet: Fleet, tmp_path: Path) -> None:
     job = fleet.submit("repair after an outage")
     lose(fleet, job)

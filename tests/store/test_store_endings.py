@@ -99,7 +99,7 @@ def test_a_release_delays_the_job_and_keeps_its_place(bench: Bench) -> None:
     assert bench.store.release(claim, AttemptOutcome.BUSY, BUSY, HOUR_MS, "req_9") == "released"
     job = bench.store.get(first.id)
     assert job.state is JobState.QUEUED
-    assert [bench.store.position(bench.store.get(job.id)) for job in (first, second)] == [1, 2]
+    assert [bench.store.positions([bench.store.get(job.id)])[0] for job in (first, second)] == [1, 2]
     (attempt,) = job.attempts
     assert (attempt.outcome, attempt.error, attempt.request_id) == (AttemptOutcome.BUSY, BUSY.message, "req_9")
     assert attempt.ended is not None

@@ -153,7 +153,7 @@ def test_parked_jobs_keep_their_place_and_need_no_hint(under: Opener) -> None:
     first, second = fleet.submit(), fleet.submit()
     for job in (second, first):
         assert fleet.claim(job) is None
-    assert [fleet.store.position(fleet.store.get(job.id)) for job in (first, second)] == [1, 2]
+    assert [fleet.store.positions([fleet.store.get(job.id)])[0] for job in (first, second)] == [1, 2]
     assert fleet.store.get(first.id).state is JobState.QUEUED
     assert not fleet.store.hintless()
     assert list(fleet.store.unhinted("interactive")) == []

@@ -27,7 +27,7 @@ SECOND_IMAGE: Image = IMAGE.model_copy(update={"index": 1, "key": "images/job/1/
 
 def positions(bench: Bench, *jobs: Job) -> list[int | None]:
     """Where the jobs stand now: each asked for alone, and all at once, is the same."""
-    alone = [bench.store.position(bench.store.get(job.id)) for job in jobs]
+    alone = [bench.store.positions([bench.store.get(job.id)])[0] for job in jobs]
     together = bench.store.positions([bench.store.get(job.id) for job in jobs])
     assert together == alone
     return alone

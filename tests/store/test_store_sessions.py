@@ -41,7 +41,7 @@ def test_turns_are_numbered_in_the_order_of_submit_and_only_the_first_waits_in_t
     assert bench.sessions.get(session.id).submitted == 3
     assert bench.sessions.turn_job_ids(session.id) == pending(bench, session.id) == [job.id for job in jobs]
     assert waiting(bench) == list(bench.members(bench.keys.outbox)) == [jobs[0].id]
-    assert [bench.store.position(job) for job in jobs] == [1, None, None]
+    assert [bench.store.positions([job])[0] for job in jobs] == [1, None, None]
     assert states(bench, jobs) == [JobState.QUEUED] * 3
     assert [bench.indexed_as(job.id) for job in jobs] == [[JobState.QUEUED]] * 3
 

@@ -19,7 +19,7 @@ def test_submit_stores_queues_indexes_and_announces_the_job(bench: Bench) -> Non
     assert (job.id, job.state, job.attempt, job.attempts) == (new.id, JobState.QUEUED, 0, ())
     assert (job.request, job.fingerprint, job.estimate) == (new.request, new.fingerprint, new.estimate)
     assert bench.store.get(job.id) == job
-    assert bench.store.position(job) == 1
+    assert bench.store.positions([job])[0] == 1
     assert list(bench.members(bench.keys.outbox)) == [job.id]
     assert bench.store.list_ids(OWNER, None, None, 10) == [job.id]
     assert bench.indexed_as(job.id) == [JobState.QUEUED]
@@ -75,7 +75,7 @@ def test_a_claim_takes_the_job_out_of_the_queue_and_gives_a_lease(bench: Bench) 
     job = bench.submit()
     claim = bench.claimed(job)
     assert (claim.job.id, claim.attempt, claim.job.state) == (job.id, 1, JobState.RUNNING)
-    assert bench.store.position(claim.job) is None
+    assert bench.store.positions([claim.job])[0] is None
     assert bench.members(bench.keys.outbox) == bench.members(bench.keys.waiting("interactive")) == {}
     assert bench.indexed_as(job.id) == [JobState.RUNNING]
     (attempt,) = claim.job.attempts

@@ -55,7 +55,7 @@ def test_a_job_lost_before_its_call_returns_to_its_place_in_the_queue(bench: Ben
     assert (job.state, attempt.outcome) == (JobState.QUEUED, AttemptOutcome.LOST)
     assert attempt.ended is not None
     assert job.possible_extra_cost_usd == 0
-    assert [bench.store.position(bench.store.get(other.id)) for other in (first, second)] == [1, 2]
+    assert [bench.store.positions([bench.store.get(other.id)])[0] for other in (first, second)] == [1, 2]
     assert bench.indexed_as(first.id) == [JobState.QUEUED]
     assert first.id in bench.due().unsent, "it needs a new message"
     assert bench.members(bench.keys.leases) == {}

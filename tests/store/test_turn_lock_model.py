@@ -34,7 +34,7 @@ BROKEN: Final = {
         "no turn starts or succeeds before its predecessors end",
     ),
     "claim of what runs": (
-        "if state ~= 'queued' then\n  return 'not_queued'\nend",
+        "if state ~= 'queued' then\n  return {'not_queued'}\nend",
         "",
         "the running attempt alone has a lease",
     ),

@@ -113,6 +113,7 @@ def test_an_empty_image_gives_an_empty_file(tmp_path: Path) -> None:
         b"QUJ",
         b"QUJDR",
         b"QQ=",
+        b"QUJD=",
         b"QQ==QUJDQUJDQUJD",
         b"QUJDQUJD=QUJDQUJD",
         b"====",

@@ -265,6 +265,7 @@ def test_a_damaged_image_among_good_ones_is_left_out_and_named(
     stored = keep(objects, claimed(n=3), painted(good, b"damaged", good))
     assert [image.index for image in stored.images] == [0, 1]
     assert [objects.get_bytes(image.key) for image in stored.images] == [good, good]
+    assert [image.key.rpartition("/")[2] for image in stored.images] == ["0.png", "2.png"], "by place in the answer"
     assert stored.notes[0].startswith("Output 1 is not a usable image")
     assert stored.notes[1:] == ("OpenAI gave 2 usable of 3 images.",)
 
@@ -275,6 +276,23 @@ def test_an_answer_without_a_usable_image_is_a_bad_output(
 ) -> None:
     with pytest.raises(BadOutput, match=reason):
         keep(objects, claimed(n=2), painted(*contents))
+
+
+def test_nothing_is_on_its_way_any_more_when_an_answer_is_refused(
+    objects: ObjectStore, painted: Callable[..., Painted]
+) -> None:
+    job, damaged = claimed(), flipped(encoded("PNG"))
+    with pytest.raises(BadOutput):
+        keep(objects, job, painted(damaged))
+    assert objects.get_bytes(f"images/{job.id}/2/0.png") == damaged, "it went up while it was decoded"
+
+
+def test_an_answer_of_many_images_keeps_their_order(objects: ObjectStore, painted: Callable[..., Painted]) -> None:
+    contents = [encoded("PNG", size=(64 + 16 * number, 640)) for number in range(8, 0, -1)]
+    stored = keep(objects, claimed(n=8), painted(*contents))
+    assert [objects.get_bytes(image.key) for image in stored.images] == contents
+    previews = [PillowImage.open(io.BytesIO(objects.get_bytes(image.preview_key))) for image in stored.images]
+    assert [preview.size for preview in previews] == [(image.width, image.height) for image in stored.images]
 
 
 def test_storing_again_gives_the_same(objects: ObjectStore, painted: Callable[..., Painted]) -> None:

@@ -34,6 +34,15 @@ def test_a_job_ends_with_the_very_bytes_that_openai_painted(working_fleet: Fleet
     assert job.images[1].filename == f"Hero-1-{job.id[-8:].lower()}-1.png"
 
 
+def test_the_broker_keeps_no_book_of_a_hint_that_a_worker_has(working_fleet: Fleet) -> None:
+    working_fleet.sandbox.add_fault({"delay": 600}, prompt="no book")
+    job = working_fleet.submit("no book")
+    working_fleet.in_call("no book")
+    assert working_fleet.redis.keys(f"{working_fleet.settings.key_prefix}unacked*") == []
+    working_fleet.queue.cancel(job.id)
+    assert working_fleet.finished(job).state is JobState.CANCELLED
+
+
 def test_downloads_carry_type_name_and_cache_headers(working_fleet: Fleet) -> None:
     job = working_fleet.finished(working_fleet.submit("headers", output_format="webp"))
     headers = httpx2.get(working_fleet.queue.image_url(job.id, 0, "original")).raise_for_status().headers

@@ -44,6 +44,29 @@ def test_turns_enqueued_at_once_run_in_order_each_on_the_bytes_of_the_one_before
         assert after["inputs"] == [before.images[0].sha256]
 
 
+def test_turns_that_wait_run_where_the_one_before_has_run(fleet: Fleet) -> None:
+    for _ in range(3):
+        fleet.start_worker()
+    first = start_session(fleet, "stays 1")
+    jobs = [first, *(add_turn(fleet, first, f"stays {number}") for number in range(2, 7))]
+    ended = [fleet.finished(job) for job in jobs]
+    assert chained(ended)
+    assert len({job.attempts[0].worker for job in ended}) == 1
+
+
+def test_sessions_that_share_one_slot_take_turns(fleet: Fleet) -> None:
+    firsts = [start_session(fleet, f"shared {name}1") for name in "ab"]
+    behind = [
+        add_turn(fleet, first, f"shared {name}{number}")
+        for first, name in zip(firsts, "ab", strict=True)
+        for number in (2, 3)
+    ]
+    fleet.start_worker(IMAGEQUEUE_WORKER_SLOTS="1")
+    assert all(fleet.finished(job).state is SUCCEEDED for job in (*firsts, *behind))
+    calls = [call["prompt"] for call in fleet.sandbox.calls_beginning("shared ")]
+    assert calls == [f"shared {turn}" for turn in ("a1", "b1", "a2", "b2", "a3", "b3")]
+
+
 def test_the_format_is_kept_until_a_turn_names_another(working_fleet: Fleet) -> None:
     first = start_session(working_fleet, "format 1", output_format="webp")
     jobs = [

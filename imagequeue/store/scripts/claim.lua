@@ -4,8 +4,9 @@
 -- USES: _limiter
 -- KEYS: job, waiting, outbox, delayed, leases, index_queued, index_running, events, changes, session, turns, limiter, parked, parked_interactive, parked_loads, granted, suspect
 -- ARGV: job_id, worker, holder, lease_ms, lane, suspect from this many losses on, images, tokens, inputs per minute, interactive share
--- Returns: 'claimed' (also when this holder has it already), 'probe' (claimed, to find out whether the account works again),
---   'missing', 'not_queued', 'not_due', 'not_its_turn', 'parked', 'suspect_waits' (delayed)
+-- Returns: {'claimed' or 'probe', the job's fields and values in turn} ('claimed' also when this holder has it already, 'probe':
+--   to find out whether the account works again), {'missing'}, {'not_queued'}, {'not_due'}, {'not_its_turn'}, {'parked'},
+--   {'suspect_waits'} (delayed)
 local job, waiting, outbox, delayed, leases, index_queued, index_running, events, changes, session, turns, limiter, parked,
   parked_interactive, parked_loads, granted, suspect = unpack(KEYS)
 local job_id, worker, holder, lease_ms, lane, suspect_from = unpack(ARGV, 1, 6)
@@ -13,20 +14,20 @@ local limits = {unpack(ARGV, 7, 10)}
 local state, attempt, current_holder, not_before, session_id, place, load_text, losses = unpack(redis.call('HMGET', job,
   'state', 'attempt', 'holder', 'not_before', 'session_id', 'place', 'load', 'losses'))
 if not state then
-  return 'missing'
+  return {'missing'}
 end
 if state == 'running' and current_holder == holder then
-  return 'claimed'
+  return {'claimed', redis.call('HGETALL', job)}
 end
 if state ~= 'queued' then
-  return 'not_queued'
+  return {'not_queued'}
 end
 local now = now_ms()
 if not_before and tonumber(not_before) > now then
-  return 'not_due'
+  return {'not_due'}
 end
 if session_id and redis.call('ZRANGE', turns, 0, 0)[1] ~= job_id then
-  return 'not_its_turn'
+  return {'not_its_turn'}
 end
 
 local is_suspect = tonumber(losses or 0) >= tonumber(suspect_from)
@@ -36,7 +37,7 @@ if is_suspect and redis.call('EXISTS', suspect) == 1 then
   redis.call('ZREM', outbox, job_id)
   redis.call('ZREM', parked, job_id)
   redis.call('HDEL', parked_loads, job_id)
-  return 'suspect_waits'
+  return {'suspect_waits'}
 end
 
 local grant = redis.call('HGET', granted, job_id)
@@ -56,7 +57,7 @@ redis.call('ZREM', outbox, job_id)
 if must_park then
   redis.call('ZADD', parked, place, job_id)
   redis.call('HSET', parked_loads, job_id, load_text)
-  return 'parked'
+  return {'parked'}
 end
 if not grant then
   probe = limiter_take(limiter, limiter_now, lane, load, limits, now)
@@ -80,4 +81,4 @@ redis.call('ZREM', delayed, job_id)
 redis.call('ZADD', leases, now + lease_ms, job_id .. ':' .. attempt .. ':' .. holder)
 move_index(index_queued, index_running, job_id)
 record_event(job, events, changes, job_id, 'running', {state = 'running', attempt = attempt, at = now})
-return probe and 'probe' or 'claimed'
+return {probe and 'probe' or 'claimed', redis.call('HGETALL', job)}

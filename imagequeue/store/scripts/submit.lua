@@ -5,8 +5,9 @@
 -- ARGV: job_id, session_id or '', 'start' or 'continue', idle_ms, most turns that wait, field count, fingerprint of what came
 --   with the idempotency key or '', milliseconds that the key is kept, key_id or '', most that the job may cost (millionths of
 --   a dollar), fields of the session, fields of the job
--- Returns: {'stored'} (also when repeated after a lost answer), {'stored', jobs a minute, how many may come now,
---   milliseconds until one more may}, {'replayed', job_id}, {'idempotency_key_reused'}, {'session_missing'},
+-- Returns: {'stored', the job's fields and values in turn, 1 if it has joined the queue} (also when repeated after a lost
+--   answer), followed by {jobs a minute, how many may come now, milliseconds until one more may} if those are limited,
+--   {'replayed', job_id}, {'idempotency_key_reused'}, {'session_missing'},
 --   {'session_ended'}, {'session_expired'}, {'session_full'}, {'too_many_jobs', in flight, limit},
 --   {'too_fast', milliseconds to wait, limit}, {'daily_budget' or 'monthly_budget', limit, spent, reserved} (millionths)
 local job, waiting, outbox, sequence, index_all, index_queued, events, changes, session, turns, history, index_sessions,
@@ -14,11 +15,16 @@ local job, waiting, outbox, sequence, index_all, index_queued, events, changes, 
 local job_id, session_id, mode, idle_ms, most_turns, field_count, fingerprint, kept_ms, key_id, most_cost = unpack(ARGV, 1, 10)
 local first_session_field = 11
 local first_job_field = first_session_field + 2 * field_count
+local left = {}
+
+local function stored()
+  return {'stored', redis.call('HGETALL', job), redis.call('ZSCORE', waiting, job_id) and 1 or 0, unpack(left)}
+end
+
 if redis.call('EXISTS', job) == 1 then
-  return {'stored'}
+  return stored()
 end
 local now = now_ms()
-local stored = {'stored'}
 
 local known = known_submit(idempotency, fingerprint)
 if known then
@@ -44,11 +50,11 @@ if mode == 'continue' then
 end
 
 if key_id ~= '' then
-  local refusal, left = key_refusal(api_key, reserved, spending, pace, most_cost, now)
+  local refusal, may_come = key_refusal(api_key, reserved, spending, pace, most_cost, now)
   if refusal then
     return refusal
   end
-  stored = {'stored', unpack(left)}
+  left = may_come
   reserve(reserved, spending, job_id, most_cost)
 end
 
@@ -72,4 +78,4 @@ if session_id ~= '' then
 end
 store_job(job, waiting, outbox, index_all, index_queued, job_id, place, runs_next, now, {unpack(ARGV, first_job_field)})
 record_event(job, events, changes, job_id, 'queued', {state = 'queued', at = now})
-return stored
+return stored()
