@@ -86,8 +86,8 @@ class Endings:
     def answered(self, claim: Claim, note: AnswerNote, *, go_on: bool = False) -> NextTurn | None:
         """Store a paid answer and end its job.
 
-        With `go_on`, the next turn of the job's session is the caller's to run: it is given back and no hint is sent. It
-        is in the outbox as ever: if the caller does not claim it, a sweep sends the hint.
+        With `go_on`, the next turn of the job's session is the caller's to run: it is given back and no hint is sent.
+        It is in the outbox as ever: if the caller does not claim it, a sweep sends the hint.
 
         Raises:
             ClaimLost: the job is somebody else's now.

@@ -55,8 +55,8 @@ class InputGatherer:
     def prepare(self, job: Job, folder: Path, at_hand: AtHand | None = None) -> Prepared:
         """Fetch, check, and put the order together.
 
-        With `at_hand`, the session is not asked for its image; the file that has its bytes is moved into the folder, and
-        fetched only if there is none.
+        With `at_hand`, the session is not asked for its image; the file that has its bytes is moved into the folder,
+        and fetched only if there is none.
 
         Raises:
             InvalidInput: an image cannot be used; nothing was spent.
