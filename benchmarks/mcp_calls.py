@@ -35,6 +35,14 @@ SINGLE_CALLS: Final = 5
 MORE_MS: Final = 30
 BRIDGE: Final = str(Path(PROGRAM).with_name("imagequeue-mcp"))
 INSTEAD: Final = "SDK in the tool"
+VERIFY_FLOOR: Final = (
+    "the other neither looks whether the image is one nor makes a preview. Both take 38 ms of CPU for an image of "
+    "0.2 MB and 50 ms for one of 2 MB, before a job may be told finished: for 100 calls 1.9 s and 2.5 s on two "
+    "cores, to which the S3 server's 2.3 s of CPU come at 2 MB."
+)
+IMPORT_FLOOR: Final = (
+    "half of the other's memory at 0.2 MB is less than the 67 MB that importing MCP's SDK takes, which both do."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +85,18 @@ def rows(bench: Bench, ours: Server, other: Server, worker: int, size: int, runs
     bench.set_sandbox(image_bytes=size)
     pairs = paired(lambda _: figures(ours, size, worker), lambda _: figures(other, size), runs)
 
-    def of(what: str, unit: str, figure: Callable[[Figures], float], goal: Goal | None = None) -> Row:
+    def of(what: str, unit: str, figure: Callable[[Figures], float], goal: Goal | None = None, floor: str = "") -> Row:
         mine, others = ([figure(pair[side]) for pair in pairs] for side in (0, 1))
-        return Row(f"{size / 1e6:g} MB: {what}", unit, mine, others, INSTEAD, goal)
+        return Row(f"{size / 1e6:g} MB: {what}", unit, mine, others, INSTEAD, goal, floor)
 
     goals = {AT_ONCE[-1]: ratio_at_most(1)}
     return [
-        of("1 call", "ms", lambda one: one.single_ms, more_by_at_most(MORE_MS)),
+        of("1 call", "ms", lambda one: one.single_ms, more_by_at_most(MORE_MS), VERIFY_FLOOR),
         *(
-            of(f"{calls} at once", "s", lambda one, calls=calls: one.seconds[calls], goals.get(calls))
+            of(f"{calls} at once", "s", lambda one, calls=calls: one.seconds[calls], goals.get(calls), VERIFY_FLOOR)
             for calls in AT_ONCE
         ),
-        of("peak memory, bridge", "MB", lambda one: one.peak_mb, ratio_at_most(0.5)),
+        of("peak memory, bridge", "MB", lambda one: one.peak_mb, ratio_at_most(0.5), IMPORT_FLOOR),
         of("peak memory, bridge and worker", "MB", lambda one: one.with_worker_mb),
     ]
 

@@ -27,6 +27,12 @@ JOBS: Final = 5_000
 COUNTED_JOBS: Final = 200
 WORKERS: Final = 2
 SLOTS: Final = 50
+FLOOR: Final = (
+    "all of it shares two cores. Of a job's CPU time, 1.0 ms of the workers' and 0.5 ms of the submitter's are "
+    "Celery's, as in the other's run; the five scripts are 0.35 ms of Redis when nothing else runs and 1.0 ms in "
+    "this run; the rest is what makes the job durable: round trips by redis-py (0.06 ms each when nothing else "
+    "runs), the hop to the loop, and the spool with its fsync."
+)
 _FOLDER: Final = Path(__file__).parent
 _PATIENCE_SECONDS: Final = 300.0
 _END: Final = "all jobs have ended"
@@ -43,8 +49,8 @@ def measure(runs: int) -> Sequence[Row]:
     rates, cpu = [pair[0][0] for pair in pairs], [pair[0][1] for pair in pairs]
     others, other_cpu = [pair[1][0] for pair in pairs], [pair[1][1] for pair in pairs]
     return [
-        Row(f"{JOBS:,} jobs", "jobs/s", rates, others, celery, ratio_at_least(0.5)),
-        Row("worker CPU", "ms/job", cpu, other_cpu, celery, at_most(1.5)),
+        Row(f"{JOBS:,} jobs", "jobs/s", rates, others, celery, ratio_at_least(0.5), FLOOR),
+        Row("worker CPU", "ms/job", cpu, other_cpu, celery, at_most(1.5), FLOOR),
         Row("commands to Redis, client's and workers'", "/job", commands, goal=at_most(12)),
     ]
 

@@ -12,13 +12,14 @@ import platform
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
-from side_by_side import from_json, table
+from side_by_side import Row, from_json, table
 
 BENCHMARKS: Final = (
     "overhead",
@@ -86,8 +87,18 @@ def page(figures: dict[str, Any]) -> str:
             "",
             table(rows),
             "",
+            *_floors(rows),
         ]
     )
+
+
+def _floors(rows: Sequence[Row]) -> Iterator[str]:
+    """Why goals do not hold, each reason once."""
+    missed = {row.floor: row for row in rows if row.floor and row.holds() is False}
+    if missed:
+        yield from ("## Floors", "", "What forbids the goals that do not hold:", "")
+        yield from (f"- **{row.benchmark}, {row.what}**: {floor}" for floor, row in missed.items())
+        yield ""
 
 
 def _memory_gb() -> float:

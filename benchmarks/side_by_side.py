@@ -65,7 +65,10 @@ def at_least(bound: float) -> Goal:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Figures of one measure: ours and the other's, pair by pair and in the same unit; a goal if there is one."""
+    """Figures of one measure: ours and the other's, pair by pair and in the same unit; a goal if there is one.
+
+    `floor`: what forbids the goal where it does not hold, with the measurement that says so.
+    """
 
     what: str
     unit: str
@@ -73,6 +76,7 @@ class Row:
     instead: Sequence[float] = ()
     instead_is: str = ""
     goal: Goal | None = None
+    floor: str = ""
     benchmark: str = ""
 
     def ratios(self) -> list[float]:

@@ -32,6 +32,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "batch_step_seconds": 0,
     "batch_window_seconds": 86_400,
     "batch_error": None,
+    "image_bytes": None,
 }
 """The settings of a sandbox that just started."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import io
 import json
 import signal
 import threading
@@ -15,6 +16,7 @@ from typing import Any
 import httpx2
 import pytest
 from openai import APITimeoutError, AsyncOpenAI, OpenAI
+from PIL import Image
 from sandbox_kit import DEFAULTS, GENERATIONS, KEY, MODEL, RunningSandbox, running_sandbox
 
 CHEAP = {"model": MODEL, "prompt": "a fox", "quality": "low"}
@@ -136,6 +138,18 @@ def test_settings_that_are_not_named_stay(sandbox: RunningSandbox) -> None:
     assert sandbox.http.get("/sandbox/settings").json() == DEFAULTS | {"latency_seconds": 0.01, "refuse_edits": True}
     sandbox.set(latency_seconds=0)
     assert sandbox.http.get("/sandbox/settings").json() == DEFAULTS | {"refuse_edits": True}
+
+
+def test_images_of_a_weight_are_the_same_for_every_prompt(sandbox: RunningSandbox) -> None:
+    sandbox.set(image_bytes=200_000)
+    answers = [sandbox.post(CHEAP | {"prompt": prompt, "size": "1024x1024"}).json() for prompt in ("one", "two")]
+    sandbox.set(image_bytes=None)
+    first, second = (base64.b64decode(answer["data"][0]["b64_json"]) for answer in answers)
+    assert first == second
+    assert 190_000 < len(first) < 210_000
+    with Image.open(io.BytesIO(first)) as image:
+        image.load()
+        assert (image.format, image.size) == ("PNG", (1024, 1024))
 
 
 def test_400_waiting_calls_do_not_keep_others_waiting(sandbox: RunningSandbox) -> None:
