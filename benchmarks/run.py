@@ -44,24 +44,27 @@ def main() -> None:
     """Run them one after the other: the cores are few."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all by default")
-    asked: list[str] = parser.parse_args().names
+    parser.add_argument("--runs", type=int, help="paired runs of each; 5 by default")
+    arguments = parser.parse_args()
+    asked: list[str] = arguments.names
     if unknown := set(asked) - set(BENCHMARKS):
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
     figures: dict[str, Any] = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
     console = Console(stderr=True)
     for number, name in enumerate(asked or BENCHMARKS, start=1):
         console.print(f"[bold]{name}[/bold] ({number} of {len(asked or BENCHMARKS)})")
-        figures[name] = measured(name)
+        figures[name] = measured(name, arguments.runs)
         FIGURES.write_text(json.dumps({name: figures[name] for name in BENCHMARKS if name in figures}, indent=1) + "\n")
         RESULTS.write_text(page(figures))
     console.print(f"Written to {RESULTS}.")
 
 
-def measured(name: str) -> dict[str, Any]:
+def measured(name: str, runs: int | None) -> dict[str, Any]:
     """Run one benchmark and give its rows, with when and where."""
+    options = [] if runs is None else ["--runs", str(runs)]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rows.json"
-        subprocess.run([sys.executable, str(FOLDER / f"{name}.py"), "--json", str(file)], check=True)
+        subprocess.run([sys.executable, str(FOLDER / f"{name}.py"), "--json", str(file), *options], check=True)
         return {
             "date": f"{datetime.now(UTC):%Y-%m-%d}",
             "machine": f"{os.cpu_count()} cores, {_memory_gb():.0f} GB, Python {platform.python_version()}",
