@@ -11,12 +11,12 @@ _PAPER = (236, 232, 222)
 
 
 def heavy_png(width: int, height: int, size_bytes: int) -> bytes:
-    """A PNG of about `size_bytes`, at most what its pixels hold: noise from the top down, which nothing compresses.
+    """A PNG of `size_bytes`, within a tenth: noise from the top down, which nothing compresses, on plain paper.
 
     Args:
         width: in pixels.
         height: in pixels.
-        size_bytes: of the file; above 3 bytes a pixel it is as heavy as it can be, below a few thousand as light.
+        size_bytes: of the file; its pixels hold no more than 3 bytes each, and the paper alone is some thousands.
     """
     picture = Image.new("RGB", (width, height), _PAPER)
     rows = min(height, size_bytes // (3 * width + 1))
