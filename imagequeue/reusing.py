@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Final
@@ -43,13 +44,22 @@ class Reusing:
 
     def copied(self, new: NewJob) -> Reused | None:
         """The job with copies of an equal one's images, to be stored; None as above."""
-        if isinstance(new.request, TurnRequest) or not new.request.reuse or not new_reuse_field(new):
-            return None
-        for job_id in self._store.earlier(new):
-            earlier = self._readable(job_id, new)
-            if earlier and (reused := self._from(earlier, new)):
+        for earlier in self._equals(new):
+            if reused := self._from(earlier, new):
                 return reused
         return None
+
+    def serves(self, new: NewJob) -> bool:
+        """Whether there is an equal job to copy from, by its record."""
+        return any(True for _ in self._equals(new))
+
+    def _equals(self, new: NewJob) -> Iterator[Job]:
+        """The jobs whose images may serve, newest first; none unless the request asks for that."""
+        if isinstance(new.request, TurnRequest) or not new.request.reuse or not new_reuse_field(new):
+            return
+        for job_id in self._store.earlier(new):
+            if earlier := self._readable(job_id, new):
+                yield earlier
 
     def _readable(self, job_id: str, new: NewJob) -> Job | None:
         try:

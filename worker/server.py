@@ -167,13 +167,14 @@ def _serve(settings: Settings, stores: _Stores, cleanup: ExitStack) -> None:
     register_tasks(app, runner, courier, stores.fleet)
     sources = Sources(InputStore(objects, settings, stores.input_uses), records)
     drafts = Drafts(settings, sources, WebhookService(settings, stores.webhooks, stores.deliveries, dispatcher))
+    reusing = Reusing(ReuseStore(stores.client, stores.keys, stores.jobs), records, objects)
     helpers = (
         heartbeat,
         Sweeper(sweep, WebhookSweep(stores.deliveries, dispatcher), stores.fleet, name),
         granter,
         Salvager(runner.spool, stores.jobs, records, runner, settings.lease_ms),
-        _feeder(settings, stores, drafts, records, objects, dispatcher, name, cleanup),
-        make_economist(settings, stores.client, stores.limiter, runner, drafts, objects, cleanup),
+        _feeder(settings, stores, drafts, reusing, objects, dispatcher, name),
+        make_economist(settings, stores.client, stores.limiter, runner, drafts, reusing, objects, cleanup),
         Housekeeper(Retention.on(stores.client, settings, objects, records), stores.fleet, name),
     )
     for helper in helpers:
@@ -235,14 +236,12 @@ def _feeder(
     settings: Settings,
     stores: _Stores,
     drafts: Drafts,
-    records: JobRecords,
+    reusing: Reusing,
     objects: ObjectStore,
     dispatcher: Dispatcher,
     name: str,
-    cleanup: ExitStack,
 ) -> Feeder:
     store, batches = FeedStore(stores.client, stores.keys), BatchStore(stores.client, stores.keys)
-    reusing = Reusing(ReuseStore(stores.client, stores.keys, stores.jobs), records, objects)
     feed = Feed(store, batches, ManifestStore(objects), drafts, reusing, dispatcher, lease_ms=settings.lease_ms)
     return Feeder(feed, store, stores.changes, name)
 

@@ -24,22 +24,26 @@ class Event:
 
 @dataclass
 class EventReader:
-    """An open stream. `last_id`: what a browser would come back with."""
+    """An open stream. `last_id`: what a browser would come back with.
+
+    Where a stream is cut off, and not ended by the server, every method raises http.client.IncompleteRead.
+    """
 
     status: int
     headers: Mapping[str, str]
     last_id: str | None
     _response: http.client.HTTPResponse
     seen: list[Event] = field(default_factory=list[Event])
+    _unread: bytes = b""
 
     def next_line(self) -> str:
         """The next line as it comes."""
-        return self._response.readline().decode().rstrip("\n")
+        return self._line().decode().rstrip("\n")
 
     def next_block(self) -> Event | None:
         """The next block, signs of life included; None at the end of the stream."""
         lines: list[str] = []
-        while (line := self._response.readline()) not in (b"", b"\n"):
+        while (line := self._line()) not in (b"", b"\n"):
             lines.append(line.decode().rstrip("\n"))
         if not lines and not line:
             return None
@@ -69,6 +73,13 @@ class EventReader:
     def rest(self) -> list[Event]:
         """The events to the end of the stream."""
         return list(self.events())
+
+    def _line(self) -> bytes:
+        # The response's own readline() takes a connection that broke for the end.
+        while b"\n" not in self._unread and (piece := self._response.read1()):
+            self._unread += piece
+        line, end, self._unread = self._unread.partition(b"\n")
+        return line + end
 
 
 @contextmanager

@@ -90,6 +90,7 @@ def bench(idle_fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         remote=remote,
         loop=loop,
         draft=cast("Any", None),
+        served=lambda _: False,
         real_time=lambda: SLOWLY,
         poll_seconds=60,
     )

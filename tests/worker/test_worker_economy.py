@@ -50,6 +50,24 @@ def test_generations_and_edits_come_back_under_their_custom_ids_at_half_the_pric
     lane.fleet.eventually(lane.nothing_left)
 
 
+def test_a_line_that_asks_for_the_images_of_an_equal_request_gets_copies_and_is_not_sent(lane: Lane) -> None:
+    first = lane.over(lane.submit([lane.line("one"), lane.line("two")]))
+    earlier = lane.results(first)
+    lines = [lane.line("one", reuse=True), lane.line("new", reuse=True), {**lane.line("two"), "custom_id": "again"}]
+    again = lane.over(lane.submit(lines))
+    found = lane.results(again)
+    assert {line.state for line in found.values()} == {LineState.SUCCEEDED}
+    copied = lane.job(found["one"])
+    assert (copied.reused_from, copied.cost_usd_estimated, copied.attempts) == (earlier["one"].job_id, 0, ())
+    assert found["one"].images[0].sha256 == earlier["one"].images[0].sha256
+    assert lane.job(found["new"]).reused_from is None
+    calls = [call["prompt"].removeprefix(f"{lane.words} ") for call in lane.calls()]
+    assert sorted(calls) == ["new", "one", "two", "two"], "reuse is off unless a line asks for it"
+    assert {call["batch"] is None for call in lane.calls()} == {False}, "nothing is paid in full"
+    assert (again.moved_to_real_time, again.reserved_usd) == (1, 0)
+    assert first.cost_usd_estimated + again.cost_usd_estimated == pytest.approx(lane.bill(), abs=1e-5)
+
+
 def test_refusals_and_failures_end_as_in_real_time_and_what_was_not_served_is_run_there(lane: Lane) -> None:
     lane.fleet.sandbox.add_fault_at(GENERATIONS, {"status": 500, "code": "server_error"}, prompt=f"{lane.words} busy")
     lane.fleet.sandbox.add_fault_at(GENERATIONS, {"drop": "before"}, prompt=f"{lane.words} late")

@@ -44,6 +44,7 @@ class ParcelWork:
     """Takes parcels from step to step.
 
     `draft` makes the job of a line, which is not stored; it raises ImageQueueError when there cannot be one.
+    `served` says whether an earlier job's images serve a draft that asks for those: then it is not to be paid again.
     `doubt_seconds` is how long after a lost answer a batch that OpenAI does not list may still appear there.
     """
 
@@ -55,6 +56,7 @@ class ParcelWork:
     remote: RemoteBatches
     loop: LoopThread
     draft: Callable[[Batch, ManifestLine], NewJob]
+    served: Callable[[NewJob], bool]
     real_time: Callable[[], RealTime]
     poll_seconds: float
     doubt_seconds: float = 60.0
@@ -104,15 +106,24 @@ class ParcelWork:
         return self.store.note(held, done)
 
     def _drafts(self, batch: Batch, lines: Sequence[ManifestLine], unfit: list[int]) -> Iterator[tuple[int, NewJob]]:
-        """The lines' jobs; a line of which none can be made is left for real time, where it fails as it would there."""
+        """The lines' jobs, but for those left for real time.
+
+        A line of which no job can be made fails there as it would have; one that asks for the images of an equal
+        request, which are there, gets copies.
+        """
         for line in lines:
             try:
-                yield line.number, self.draft(batch, line)
+                draft = self.draft(batch, line)
             except Unavailable:
                 raise
             except ImageQueueError as error:
                 _log.info("line_not_packed", batch=batch.id, line=line.number, error=str(error))
                 unfit.append(line.number)
+                continue
+            if self.served(draft):
+                unfit.append(line.number)
+            else:
+                yield line.number, draft
 
     def _send(self, held: HeldParcel, batch: Batch) -> None:
         """Begin OpenAI's batch, unless it was begun already."""

@@ -14,6 +14,7 @@ from imagequeue.manifests.lines import ManifestLine
 from imagequeue.manifests.store import ManifestStore
 from imagequeue.objects import ObjectStore
 from imagequeue.pricing import BATCH_API_FACTOR
+from imagequeue.reusing import Reusing
 from imagequeue.settings import Settings
 from imagequeue.store.attempts import AttemptStore
 from imagequeue.store.batches import BatchStore
@@ -43,6 +44,7 @@ def make_economist(
     limiter: LimiterStore,
     runner: Runner,
     drafts: Drafts,
+    reusing: Reusing,
     objects: ObjectStore,
     cleanup: ExitStack,
 ) -> Economist:
@@ -83,6 +85,7 @@ def make_economist(
         remote=remote,
         loop=loop,
         draft=draft,
+        served=reusing.serves,
         real_time=real_time,
         poll_seconds=settings.economy_poll_seconds,
     )
