@@ -217,7 +217,7 @@ class ImageQuery(Query):
 
     variant: Literal["original", "preview"] = Field(
         default="original",
-        description="`original`: the bytes as OpenAI gave them; `preview`: a small WebP.",
+        description="`original`: the bytes as OpenAI gave them; `preview`: a small JPEG (WebP if it is transparent).",
         examples=["preview"],
     )
 

@@ -151,7 +151,7 @@ def _result(claim: Claim) -> Result:
     image = Image(
         index=0,
         key=f"{folder}/0.png",
-        preview_key=f"{folder}/0.preview.webp",
+        preview_key=f"{folder}/0.preview.jpg",
         filename=f"{claim.job.id}.png",
         mime_type="image/png",
         size_bytes=1_572_864,

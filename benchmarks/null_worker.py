@@ -31,7 +31,7 @@ class NullOutputs(OutputStore):
         image = Image(
             index=0,
             key=f"{folder_of(job)}/0.png",
-            preview_key=f"{folder_of(job)}/0.preview.webp",
+            preview_key=f"{folder_of(job)}/0.preview.jpg",
             filename=f"{job.id}.png",
             mime_type="image/png",
             size_bytes=1_572_864,

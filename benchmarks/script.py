@@ -67,10 +67,10 @@ class Script:
     def _store(self, number: int, encoded: str) -> None:
         body, preview = base64.b64decode(encoded), io.BytesIO()
         with Image.open(io.BytesIO(body)) as image:
-            image.thumbnail((768, 768))
-            image.save(preview, "WEBP", quality=80, method=2)
+            image.thumbnail((768, 768), Image.Resampling.HAMMING)
+            image.save(preview, "JPEG", quality=80)
         self._put(f"script/{number}.png", body, "image/png")
-        self._put(f"script/{number}.webp", preview.getvalue(), "image/webp")
+        self._put(f"script/{number}.jpg", preview.getvalue(), "image/jpeg")
 
     def _put(self, key: str, body: bytes, content_type: str) -> None:
         self._s3.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType=content_type)

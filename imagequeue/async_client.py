@@ -177,7 +177,7 @@ class AsyncClient:
             return await asyncio.to_thread(keep, draft, wanted, image)
 
     async def preview(self, job_id: str, image: ImageView) -> bytes:
-        """The small form of an image: a WebP."""
+        """The small form of an image: a JPEG, or a WebP where it is transparent."""
         path = f"{image_path(job_id, image.index)}?variant=preview"
         return await self._api.patiently(lambda: self._api.content(path, image.filename))
 

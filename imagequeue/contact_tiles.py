@@ -102,7 +102,7 @@ def _picture(objects: ObjectStore, key: str, edge: int) -> bytes | None:
     except ImageNotFound:
         return None
     try:
-        with PillowImage.open(io.BytesIO(preview), formats=("WEBP",)) as image:
+        with PillowImage.open(io.BytesIO(preview), formats=("JPEG", "WEBP")) as image:
             image.thumbnail((edge, edge), reducing_gap=2.0)
             small = io.BytesIO()
             image.save(small, "WEBP", quality=_QUALITY, method=2)

@@ -111,6 +111,16 @@ class Image(Frozen):
     height: int
     sha256: str
 
+    @property
+    def preview_mime_type(self) -> str:
+        """A JPEG's, or a WebP's where the image is transparent."""
+        return "image/webp" if self.preview_key.endswith(".webp") else "image/jpeg"
+
+    @property
+    def preview_filename(self) -> str:
+        """What the preview is called when it is saved."""
+        return f"{self.filename}.preview.{self.preview_key.rpartition('.')[2]}"
+
 
 class JobInput(Frozen):
     """An image that was sent to OpenAI, by its very bytes. `source` is what the request named."""

@@ -58,7 +58,7 @@ from imagequeue.store.webhook_deliveries import WebhookDeliveryStore
 from imagequeue.store.webhooks import WebhookStore
 from imagequeue.submission import LOCAL_TERMS, Submission, Submitted, Terms
 from imagequeue.usage_reports import UsageReports
-from imagequeue.views import PREVIEW_MIME_TYPE, JobPage, JobView, job_view
+from imagequeue.views import JobPage, JobView, job_view
 from imagequeue.waiting import ChangeReader, Listener
 from imagequeue.webhook_service import WebhookService
 
@@ -259,15 +259,15 @@ class ImageQueue:
         preview = variant == "preview"
         return self._objects.presigned_url(
             image.preview_key if preview else image.key,
-            content_type=PREVIEW_MIME_TYPE if preview else image.mime_type,
-            filename=f"{image.filename}.preview.webp" if preview else image.filename,
+            content_type=image.preview_mime_type if preview else image.mime_type,
+            filename=image.preview_filename if preview else image.filename,
             seconds=self._settings.presigned_url_seconds,
         )
 
     def image_bytes(
         self, job_id: str, index: int, variant: Literal["original", "preview"], *, owner: str = LOCAL_OWNER
     ) -> bytes:
-        """An image, or its preview, which is a WebP.
+        """An image, or its preview, which is a JPEG, or a WebP where the image is transparent.
 
         Raises:
             ImageNotFound: the job has no such image, or not yet.

@@ -29,7 +29,6 @@ from imagequeue.rate_limits import LimiterState
 from imagequeue.requests import AnyRequest
 from imagequeue.sizes import parse_size
 
-PREVIEW_MIME_TYPE: Final = "image/webp"
 _SLOTS: Final = 128
 """Calls that one worker holds by default."""
 
@@ -48,7 +47,9 @@ class ImageView(View):
     index: int = Field(description="0-based.")
     key: str = Field(description="Key in the bucket.")
     url: str = Field(description="Stable path of the image; redirects to a fresh presigned URL.")
-    preview_url: str = Field(description="The same for the preview: WebP, longest edge 768 pixels.")
+    preview_url: str = Field(
+        description="The same for the preview: JPEG (WebP if transparent), longest edge 768 pixels."
+    )
     filename: str
     mime_type: str
     size_bytes: int

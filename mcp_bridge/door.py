@@ -81,7 +81,7 @@ class Door(Protocol):
         ...
 
     async def image(self, job_id: str, index: int, variant: Variant) -> bytes:
-        """An image, or its preview, which is a WebP."""
+        """An image, or its preview: a JPEG, or a WebP where it is transparent."""
         ...
 
     async def save(self, job_id: str, index: int, path: Path) -> None:

@@ -11,7 +11,8 @@ from typing import Final
 from mcp.types import ImageContent
 from PIL import Image as PillowImage
 
-from imagequeue.views import PREVIEW_MIME_TYPE, ImageView
+from imagequeue.image_files import image_type
+from imagequeue.views import ImageView
 from mcp_bridge.door import Door
 
 MAX_IMAGE_BYTES: Final = 512 * 1024
@@ -33,12 +34,12 @@ async def inline(door: Door, job_id: str, image: ImageView, limit: int, saved: P
     preview = await door.image(job_id, image.index, "preview")
     if len(preview) > limit:
         preview = await asyncio.to_thread(shrunk, preview, limit)
-    return _content(preview, PREVIEW_MIME_TYPE)
+    return _content(preview, image_type(preview) or image.mime_type)
 
 
 def shrunk(picture: bytes, limit: int) -> bytes:
     """A WebP in fewer pixels, of at most `limit` bytes if any is."""
-    with PillowImage.open(io.BytesIO(picture), formats=["WEBP"]) as opened:
+    with PillowImage.open(io.BytesIO(picture), formats=["JPEG", "WEBP"]) as opened:
         image = opened.convert("RGBA" if opened.has_transparency_data else "RGB")
     while True:
         image.thumbnail((max(1, image.width * 3 // 4), max(1, image.height * 3 // 4)))

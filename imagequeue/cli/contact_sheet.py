@@ -17,6 +17,8 @@ from typing import Final
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from imagequeue.image_files import image_type
+
 _TILE: Final = 360  # pixels
 _GAP: Final = 24
 _COLUMNS: Final = 4
@@ -79,7 +81,7 @@ def _figure(tile: Tile) -> str:
     picture = '<div class="none">no image</div>'
     if tile.preview:
         content = base64.b64encode(tile.preview).decode()
-        picture = f'<img alt="{prompt}" src="data:image/webp;base64,{content}">'
+        picture = f'<img alt="{prompt}" src="data:{image_type(tile.preview)};base64,{content}">'
     caption = f'<p><b>{tile.number}.</b> {prompt}</p><p class="facts">{facts}</p>'
     return f"<figure>{picture}<figcaption>{caption}</figcaption></figure>"
 

@@ -102,9 +102,9 @@ class StandInWorker:
 
     def store_image(self, job_id: str, original: bytes, preview: bytes) -> Image:
         """Put an image into S3."""
-        key, preview_key = f"images/{job_id}/1/0.png", f"images/{job_id}/1/0.preview.webp"
+        key, preview_key = f"images/{job_id}/1/0.png", f"images/{job_id}/1/0.preview.jpg"
         self.objects.put_bytes(key, original, content_type="image/png", filename="lighthouse.png")
-        self.objects.put_bytes(preview_key, preview, content_type="image/webp", filename="preview.webp")
+        self.objects.put_bytes(preview_key, preview, content_type="image/jpeg", filename="preview.jpg")
         return Image(
             index=0,
             key=key,

@@ -104,7 +104,7 @@ def test_each_of_the_two_outlives_the_other(api: RunningApi, made: str, prompt: 
 
 
 def test_images_that_are_gone_are_made_anew(api: RunningApi, made: str, prompt: str) -> None:
-    ObjectStore(api.settings).delete(f"images/{made}/1/0.preview.webp")
+    ObjectStore(api.settings).delete(f"images/{made}/1/0.preview.jpg")
     assert post(api, prompt=prompt).status_code == 202
 
 

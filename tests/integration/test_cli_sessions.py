@@ -205,7 +205,7 @@ def test_a_contact_sheet_shows_every_turn(iq: Shell, picture: Path) -> None:
     assert page.count("<figure>") == 3
     assert "night &lt;b&gt;&quot;bold&quot;&lt;/b&gt; &amp; Füchse 日本" in page
     assert "failed (moderation_blocked)" in page
-    previews = [base64.b64decode(found) for found in re.findall(r'src="data:image/webp;base64,([^"]+)"', page)]
+    previews = [base64.b64decode(found) for found in re.findall(r'src="data:image/jpeg;base64,([^"]+)"', page)]
     assert len(previews) == 2
     assert "://" not in page, "it needs nothing else"
     with Image.open(iq.folder / "turns.png") as sheet:

@@ -63,7 +63,7 @@ def preview_of(verified: Verified) -> PillowImage.Image:
 def test_a_whole_image_passes_with_its_format_and_size(tmp_path: Path, form: str, mode: str) -> None:
     verified = verify(saved(tmp_path, encoded(form, mode)))
     assert (verified.format, verified.width, verified.height) == (form, *SIZE)
-    assert preview_of(verified).format == "WEBP"
+    assert (preview_of(verified).format, verified.preview_extension) == ("JPEG", "jpg")
 
 
 def test_a_jpeg_of_many_pictures_is_a_jpeg(tmp_path: Path) -> None:
@@ -104,8 +104,10 @@ def test_a_preview_keeps_transparency(tmp_path: Path) -> None:
     clear = PillowImage.new("RGBA", SIZE, (255, 0, 0, 0))
     buffer = io.BytesIO()
     clear.save(buffer, "PNG")
-    preview = preview_of(verify(saved(tmp_path, buffer.getvalue())))
+    verified = verify(saved(tmp_path, buffer.getvalue()))
+    preview = preview_of(verified)
     assert (preview.mode, preview.getchannel("A").getextrema()) == ("RGBA", (0, 0))
+    assert (preview.format, verified.preview_extension) == ("WEBP", "webp")
 
 
 def flipped(content: bytes) -> bytes:
@@ -213,7 +215,7 @@ def test_originals_are_stored_byte_for_byte_with_preview_and_sidecar(
         assert (image.mime_type, image.size_bytes) == ("image/png", len(content))
         assert image.sha256 == hashlib.sha256(content).hexdigest()
         assert image.filename == f"Hero-Banner-{job.id[-8:].lower()}-{index}.png"
-        assert PillowImage.open(io.BytesIO(objects.get_bytes(image.preview_key))).format == "WEBP"
+        assert PillowImage.open(io.BytesIO(objects.get_bytes(image.preview_key))).format == "JPEG"
     sidecar = json.loads(objects.get_bytes(f"images/{job.id}/2/job.json"))
     assert sidecar["request"]["prompt"] == "Grüße aus 東京"
     assert (sidecar["job_id"], sidecar["attempt"], sidecar["request_id"]) == (job.id, 2, "req_7")

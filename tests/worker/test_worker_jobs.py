@@ -53,9 +53,11 @@ def test_downloads_carry_type_name_and_cache_headers(working_fleet: Fleet) -> No
 
 def test_a_preview_and_a_sidecar_are_stored_beside_the_image(working_fleet: Fleet) -> None:
     job = working_fleet.finished(working_fleet.submit("beside", size="1536x1024"))
-    preview = httpx2.get(working_fleet.queue.image_url(job.id, 0, "preview")).raise_for_status().content
-    with Image.open(io.BytesIO(preview)) as image:
-        assert (image.format, image.size) == ("WEBP", (768, 512))
+    preview = httpx2.get(working_fleet.queue.image_url(job.id, 0, "preview")).raise_for_status()
+    assert preview.headers["content-type"] == "image/jpeg"
+    assert preview.headers["content-disposition"].endswith(f"{job.images[0].filename}.preview.jpg")
+    with Image.open(io.BytesIO(preview.content)) as image:
+        assert (image.format, image.size) == ("JPEG", (768, 512))
     sidecar = json.loads(ObjectStore(working_fleet.settings).get_bytes(f"images/{job.id}/1/job.json"))
     assert sidecar["request"]["prompt"] == "beside"
     assert sidecar["images"][0]["sha256"] == job.images[0].sha256
