@@ -15,6 +15,7 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from api.app import create_app
 from imagequeue.errors import ImageQueueError
+from imagequeue.heap import share_arenas
 from imagequeue.logs import configure_logging
 from imagequeue.service import ImageQueue, open_queue
 from imagequeue.settings import Settings, load_settings
@@ -36,6 +37,7 @@ def main() -> None:
     """
     settings = load_settings()
     configure_logging(settings)
+    share_arenas()
     queue = open_queue(settings)  # what is wrong shows here, once, and not in each process
     try:
         if settings.first_key_file:

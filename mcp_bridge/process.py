@@ -15,6 +15,7 @@ from platformdirs import user_state_path
 
 from imagequeue.cli.api_address import read_key_file
 from imagequeue.errors import ImageQueueError
+from imagequeue.heap import share_arenas
 from imagequeue.logs import configure_logging
 from imagequeue.settings import Settings, is_loopback, load_settings
 from mcp_bridge.bridge import Bridge, Doors, Local
@@ -55,6 +56,7 @@ def main(*, http: bool = False, host: str | None = None, port: int | None = None
     given = {"mcp_host": host, "mcp_port": port}
     settings = settings.model_copy(update={name: value for name, value in given.items() if value is not None})
     configure_logging(settings)
+    share_arenas()
     asyncio.run(_serve_http(settings) if http else _serve_stdio(settings))
 
 

@@ -21,6 +21,7 @@ from imagequeue.batch_records import BatchRecords
 from imagequeue.drafts import Drafts
 from imagequeue.errors import ObjectsUnavailable
 from imagequeue.feeding import Feed
+from imagequeue.heap import share_arenas
 from imagequeue.inputs import InputStore
 from imagequeue.job_records import JobRecords
 from imagequeue.logs import configure_logging
@@ -88,6 +89,7 @@ def main() -> None:
     settings = load_settings()
     configure_logging(settings)
     setup_logging.connect(_keep_our_logging, weak=False)
+    share_arenas()
     client = connect(settings.redis_url)
     refuse_eviction(client)
     with ExitStack() as cleanup:
