@@ -6,15 +6,11 @@ The jobs of its lines are kept, archived and deleted as all jobs are.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from imagequeue.batch_records import BatchRecords, batch_folder, batch_record_key
 from imagequeue.batches import BatchNotFound
 from imagequeue.objects import ObjectStore
 from imagequeue.store.batches import BatchStore
-
-_DRAFT_MS: Final = 3_600_000
-"""A manifest takes seconds to be written, and some minutes with many images: after that nobody stores its batch."""
 
 
 class BatchRetention:
@@ -29,7 +25,7 @@ class BatchRetention:
     def steps(self, now: int, limit: int) -> list[Callable[[], None]]:
         """What is due by the time `now` (ms), each to be done by itself."""
         over = [lambda batch_id=batch_id: self._look(batch_id, now) for batch_id in self._store.over(now, limit)]
-        drafts = self._store.drafts(now - _DRAFT_MS, limit)
+        drafts = self._store.abandoned_drafts(now, limit)
         return [*over, *(lambda batch_id=batch_id: self._drop_draft(batch_id) for batch_id in drafts)]
 
     def _look(self, batch_id: str, now: int) -> None:
@@ -58,6 +54,5 @@ class BatchRetention:
 
     def _drop_draft(self, batch_id: str) -> None:
         """Delete the manifest of a batch that was never stored, because its writer died."""
-        if not self._store.get_many([batch_id]):
-            self._objects.delete_all(batch_folder(batch_id))
+        self._objects.delete_all(batch_folder(batch_id))
         self._store.end_draft(batch_id)

@@ -27,7 +27,14 @@ from imagequeue.batches import (
 )
 from imagequeue.cancelling import Cancelling
 from imagequeue.economy_terms import economy_terms
-from imagequeue.errors import IdempotencyKeyReused, ImageQueueError, JobFinished, JobNotFound, Unavailable
+from imagequeue.errors import (
+    IdempotencyKeyReused,
+    ImageQueueError,
+    JobFinished,
+    JobNotFound,
+    ObjectsUnavailable,
+    Unavailable,
+)
 from imagequeue.job_records import JobRecords
 from imagequeue.jobs import Idempotency
 from imagequeue.manifests.lines import BadLine, ManifestLine
@@ -117,6 +124,7 @@ class BatchService:
             InvalidManifest: there are bad lines that may not be skipped, or no good ones; nothing was stored.
             InvalidRequest: the webhook cannot be used.
             IdempotencyKeyReused: the idempotency key came with another request.
+            ObjectsUnavailable: S3 does not answer, or was so slow that the manifest may be deleted again.
         """
         webhook = self._webhooks.checked(options.webhook)
         economy = economy_terms(options, self._store.now())
@@ -132,6 +140,10 @@ class BatchService:
             raise
         if stored != batch_id:
             self._forget_draft(batch_id)
+        if stored is None:
+            raise ObjectsUnavailable(
+                "Writing the manifest took more than an hour: send it again. Nothing was accepted."
+            )
         skipped = line_violations(summary.skipped) if stored == batch_id else ()
         batch = self.records.get(stored, terms.owner)
         return batch_view(batch, self._limiter.state(), skipped), stored != batch_id
