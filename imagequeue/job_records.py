@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Final, Literal
 
 from imagequeue.errors import JobNotFound
-from imagequeue.jobs import Frozen, Job, is_job_id
+from imagequeue.jobs import Frozen, Job, JobOutcome, is_job_id, outcome_of
 from imagequeue.objects import ObjectStore, job_folder
 from imagequeue.record_objects import find_record, put_record
 from imagequeue.store.archive import ArchiveStore
@@ -60,6 +60,12 @@ class JobRecords:
         missing = [job_id for job_id in job_ids if job_id not in found]
         found |= {job.id: job for job in self._pool.map(self.archived, missing) if job}
         return [found[job_id] for job_id in job_ids if job_id in found]
+
+    def outcomes(self, job_ids: Sequence[str]) -> dict[str, JobOutcome]:
+        """What a report tells of the jobs that exist, by id."""
+        found = self._jobs.outcomes(job_ids)
+        missing = [job_id for job_id in job_ids if job_id not in found]
+        return found | {job.id: outcome_of(job) for job in self._pool.map(self.archived, missing) if job}
 
     def get_owned(self, job_ids: Sequence[str], owner: str) -> list[Job]:
         """Read those of the jobs that exist and are the owner's, in the order of the ids."""
