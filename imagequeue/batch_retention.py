@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from imagequeue.batch_records import BatchRecords, batch_folder, batch_record_key
+from imagequeue.batch_records import BatchRecords, batch_folder
+from imagequeue.batch_removal import BatchRemoval
 from imagequeue.batches import BatchNotFound
 from imagequeue.objects import ObjectStore
 from imagequeue.store.batches import BatchStore
@@ -20,6 +21,7 @@ class BatchRetention:
         self._store = store
         self._records = records
         self._objects = objects
+        self._removal = BatchRemoval(store, records, objects)
         self._hot_ms = hot_ms
 
     def steps(self, now: int, limit: int) -> list[Callable[[], None]]:
@@ -38,18 +40,15 @@ class BatchRetention:
         if due > now:
             self._store.look_again(batch_id, due)
             return
-        self._records.write(batch)
-        self._store.archive(batch)
+        self._removal.archive(batch)
 
     def _look_at_archived(self, batch_id: str, now: int) -> None:
         archived = self._records.archived(batch_id)
         if archived and (expires_at := archived.batch.expires_at or 0) > now:
             self._store.look_again(batch_id, expires_at)
             return
-        if archived:  # the record goes last: it says whose list the batch is in
-            self._objects.delete_all(batch_folder(batch_id), keep=batch_record_key(batch_id))
-            self._store.unlist(batch_id, archived.batch.owner)
-            self._objects.delete(batch_record_key(batch_id))
+        if archived:
+            self._removal.remove_archived(archived.batch)
         self._store.look_again(batch_id, None)
 
     def _drop_draft(self, batch_id: str) -> None:

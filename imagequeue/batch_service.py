@@ -13,12 +13,14 @@ from typing import Final, Self
 from imagequeue.batch_lines import LineReader
 from imagequeue.batch_outputs import BatchOutputs
 from imagequeue.batch_records import BatchLines, BatchRecords, all_lines, job_ids
+from imagequeue.batch_removal import BatchRemoval
 from imagequeue.batch_requests import Again, BatchChange, BatchOptions, ResultOrder
 from imagequeue.batch_views import BatchPage, BatchView, ResultLine, batch_view, result_line
 from imagequeue.batches import (
     Batch,
     BatchNotFound,
     BatchOver,
+    BatchRunning,
     BatchState,
     LineRecord,
     LineState,
@@ -73,6 +75,7 @@ class BatchService:
         webhooks: WebhookService,
         cancelling: Cancelling,
         parcels: ParcelStore,
+        removal: BatchRemoval,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -84,6 +87,7 @@ class BatchService:
         self._webhooks = webhooks
         self._cancelling = cancelling
         self._parcels = parcels
+        self._removal = removal
         self.stopping = False
 
     @classmethod
@@ -113,6 +117,7 @@ class BatchService:
             webhooks,
             cancelling,
             ParcelStore(client, Keys(settings.key_prefix)),
+            BatchRemoval(store, records, objects),
         )
 
     def create(
@@ -242,6 +247,20 @@ class BatchService:
                 f"Batch {batch_id} ended too long ago to be tried again: submit its failed lines as a new batch."
             ) from None
         return self.get(batch_id, owner=owner), count
+
+    def delete(self, batch_id: str, *, owner: str) -> None:
+        """Delete a batch that has ended: its record, its manifest, its place in the list. The jobs of its lines stay.
+
+        Raises:
+            BatchNotFound: there is none, or it belongs to somebody else.
+            BatchRunning: it has not ended.
+        """
+        batch = self.records.get(batch_id, owner)
+        if self._parcels.of_batch(batch_id):  # they name what has to be deleted at OpenAI
+            raise BatchRunning(
+                batch_id, "has files at OpenAI that are being deleted" if batch.ended else "has not ended"
+            )
+        self._removal.remove(batch)
 
     def job_ids(self, batch_id: str, *, owner: str) -> list[str]:
         """The jobs of the batch's lines, in no order.

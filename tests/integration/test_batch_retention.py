@@ -15,10 +15,11 @@ from fleet_kit import settings_of
 from manifest_kit import good, jsonl, read
 
 from imagequeue.batch_records import BatchRecords
+from imagequeue.batch_removal import BatchRemoval
 from imagequeue.batch_requests import BatchOptions
 from imagequeue.batch_retention import BatchRetention
 from imagequeue.batch_views import BatchView
-from imagequeue.batches import BatchNotFound, BatchOver, BatchState
+from imagequeue.batches import BatchNotFound, BatchOver, BatchRunning, BatchState
 from imagequeue.errors import ObjectsUnavailable
 from imagequeue.jobs import JobError
 from imagequeue.manifests.lines import ManifestLine
@@ -133,6 +134,34 @@ def test_record_and_manifest_are_deleted_when_the_retention_ends(house: House) -
         house.queue.batches.get(batch.id, owner=OWNER)
     assert house.queue.batches.list(cursor=None, limit=5, owner=OWNER).batches == ()
     assert house.store.over(10**15, 10) == []
+
+
+@pytest.mark.parametrize("later_ms", [0, HOT_MS + 1000], ids=["in Redis", "archived"])
+def test_a_deleted_batch_leaves_nothing_and_one_that_has_not_ended_is_refused(house: House, later_ms: int) -> None:
+    batch, running = house.over(), house.batch()
+    house.round(later_ms=later_ms)
+    with pytest.raises(BatchRunning):
+        house.queue.batches.delete(running.id, owner=OWNER)
+    with pytest.raises(BatchNotFound):
+        house.queue.batches.delete(batch.id, owner="somebody else")
+    house.queue.batches.delete(batch.id, owner=OWNER)
+    assert house.kept(batch.id) == []
+    with pytest.raises(BatchNotFound):
+        house.queue.batches.delete(batch.id, owner=OWNER)
+    assert [one.id for one in house.queue.batches.list(cursor=None, limit=5, owner=OWNER).batches] == [running.id]
+    assert house.store.over(10**15, 10) == []
+    assert not house.client.exists(house.keys.batch(batch.id))
+    assert house.kept(running.id) == ["000000.jsonl"]
+
+
+def test_a_batch_that_goes_on_while_it_is_being_deleted_stays(house: House) -> None:
+    batch = house.over()
+    ended = house.store.get(batch.id)
+    house.queue.batches.retry(batch.id, ["failed"], owner=OWNER)
+    with pytest.raises(BatchRunning):
+        BatchRemoval(house.store, house.queue.batches.records, house.objects).remove(ended)
+    assert house.queue.batches.get(batch.id, owner=OWNER).state is BatchState.RUNNING
+    assert "000000.jsonl" in house.kept(batch.id)
 
 
 def test_a_batch_that_goes_on_stays(house: House) -> None:

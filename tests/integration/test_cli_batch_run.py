@@ -268,3 +268,6 @@ def test_batches_are_listed_shown_and_steered(iq: Shell, painter: Painter, stack
     assert "<html" in (iq.folder / "report.html").read_text()
     over = iq("batch", "cancel", batch.id)
     assert (over.code, "completed" in over.err) == (1, True), over
+    assert told("delete").out == f"{batch.id}\n"
+    gone = iq("batch", "show", batch.id)
+    assert (gone.code, batch.id in gone.err) == (1, True), gone
