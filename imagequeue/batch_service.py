@@ -129,6 +129,7 @@ class BatchService:
             InvalidManifest: there are bad lines that may not be skipped, or no good ones; nothing was stored.
             InvalidRequest: the webhook cannot be used.
             IdempotencyKeyReused: the idempotency key came with another request.
+            BatchNotFound: the batch that the idempotency key has made was deleted.
             ObjectsUnavailable: S3 does not answer, or was so slow that the manifest may be deleted again.
         """
         webhook = self._webhooks.checked(options.webhook)

@@ -147,7 +147,7 @@ def batch_routes() -> APIBlueprint:
         "/batches",
         submit_batch,
         {201: json_answer(BatchView, "The batch, which runs from now on.", {"Location": "Its address."} | REPLAYED)},
-        problems=(*MANIFEST_PROBLEMS, "idempotency_key_reused"),
+        problems=(*MANIFEST_PROBLEMS, "idempotency_key_reused", "batch_not_found"),
         body=BatchBody,
         other_bodies=MANIFEST_BODIES,
         announced="batch-event",

@@ -171,8 +171,8 @@ def _known(client: Client, folder: BatchFolder) -> BatchView:
     except ApiProblem as error:
         if error.code == "batch_not_found":
             say(
-                f"{folder.path} belongs to {batch_id}, which {client.base_url} does not know: it was deleted, or belongs "
-                "to another API or key. Give another folder to run these lines anew."
+                f"{folder.path} belongs to {batch_id}, which {client.base_url} does not know: it was deleted, or "
+                "belongs to another API or key. Give another folder to run these lines anew."
             )
             sys.exit(ExitCode.FAILED)
         raise
