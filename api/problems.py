@@ -137,6 +137,12 @@ _PROBLEM_TYPES: Final = (
         "It has ended, or was cancelled. Its failed lines can run again for some days: POST …/retry-failed.",
     ),
     ProblemType(
+        "batch_running",
+        409,
+        "Batch has not ended",
+        "Only a batch that has ended can be deleted: cancel it first, or wait.",
+    ),
+    ProblemType(
         "session_active", 409, "Session is active", "Only a session that is over can be deleted: end it first."
     ),
     ProblemType(

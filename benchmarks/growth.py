@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench_stack import Bench, services
+from sample_image import sample_image
 from side_by_side import Row, at_most, ratio_at_most, repeated, run
 
-from imagequeue.jobs import Applied, AttemptOutcome, Claim, Image, JobState, NewJob, Result, Usage
+from imagequeue.jobs import Applied, AttemptOutcome, Claim, JobState, NewJob, Result, Usage
 from imagequeue.requests import GenerateRequest
 from imagequeue.store.attempts import AttemptStore
 from imagequeue.store.connection import connect
@@ -147,22 +148,10 @@ def _claimed(store: AttemptStore, job_id: str) -> Claim:
 
 
 def _result(claim: Claim) -> Result:
-    folder = f"jobs/{claim.job.id}/1"
-    image = Image(
-        index=0,
-        key=f"{folder}/0.png",
-        preview_key=f"{folder}/0.preview.jpg",
-        filename=f"{claim.job.id}.png",
-        mime_type="image/png",
-        size_bytes=1_572_864,
-        width=1024,
-        height=1024,
-        sha256="a3" * 32,
-    )
     return Result(
         state=JobState.SUCCEEDED,
         outcome=AttemptOutcome.SUCCEEDED,
-        images=(image,),
+        images=(sample_image(claim.job.id, f"jobs/{claim.job.id}/1"),),
         usage=Usage(
             total_tokens=1_780, input_tokens=24, output_tokens=1_756, input_text_tokens=24, input_image_tokens=0
         ),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from imagequeue.jobs import Applied, Image, Job, Usage
+from sample_image import sample_image
+
+from imagequeue.jobs import Applied, Job, Usage
 from worker import server
 from worker.openai_images import OpenAIImages
 from worker.outputs import OutputStore, Stored, folder_of
@@ -28,18 +30,7 @@ class NullOutputs(OutputStore):
 
     def store(self, job: Job, painted: Painted, output_format: str) -> Stored:
         """One image, as the record of a real one would be."""
-        image = Image(
-            index=0,
-            key=f"{folder_of(job)}/0.png",
-            preview_key=f"{folder_of(job)}/0.preview.jpg",
-            filename=f"{job.id}.png",
-            mime_type="image/png",
-            size_bytes=1_572_864,
-            width=1024,
-            height=1024,
-            sha256="0" * 64,
-        )
-        return Stored((image,), ())
+        return Stored((sample_image(job.id, folder_of(job)),), ())
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from imagequeue.api_answers import ApiProblem, ApiUnreachable, problem
 from imagequeue.api_async_connection import AsyncApiConnection
-from imagequeue.api_calls import Call, answering, given, idempotent, path_of, seconds_text
+from imagequeue.api_calls import Call, answering, given, idempotent, nothing, path_of, seconds_text
 from imagequeue.api_connection import ApiConnection
 from imagequeue.api_events import ServerEvent, follow, follow_async
 from imagequeue.api_patience import LONGEST_WAIT_SECONDS, UPDATE_SECONDS, Patience, Waiting
@@ -95,6 +95,14 @@ class BatchClient:
     def retry_failed(self, batch_id: str, states: Sequence[Again] = ("failed",)) -> BatchView:
         """Run the lines that ended so once more, as new jobs."""
         return self._api.do(_steer(batch_id, "retry-failed", {"states": list(states)}))
+
+    def delete(self, batch_id: str) -> None:
+        """Delete a batch that has ended; the jobs of its lines stay.
+
+        Raises:
+            ApiProblem: code `batch_running`: it has not ended.
+        """
+        self._api.do(_delete(batch_id))
 
     def results(
         self, batch_id: str, *, order: ResultOrder = "manifest", after: int | None = None
@@ -217,6 +225,10 @@ class AsyncBatchClient:
                 pause = reading.patience.pause_after(error)
             await asyncio.sleep(pause)
 
+    async def delete(self, batch_id: str) -> None:
+        """See BatchClient."""
+        await self._api.do(_delete(batch_id))
+
     async def report(self, batch_id: str) -> Mapping[str, Any]:
         """See BatchClient."""
         return await self._api.do(_report(batch_id))
@@ -283,6 +295,10 @@ def _change(batch_id: str, changes: dict[str, int | float | None]) -> Call[Batch
 
 def _steer(batch_id: str, action: str, body: dict[str, Any] | None = None) -> Call[BatchView]:
     return Call("POST", f"{path_of('batches', batch_id)}/{action}", answering(BatchView), body=body)
+
+
+def _delete(batch_id: str) -> Call[None]:
+    return Call("DELETE", path_of("batches", batch_id), nothing)
 
 
 def _report(batch_id: str) -> Call[Mapping[str, Any]]:

@@ -44,7 +44,7 @@ class BatchOutputs:
             BatchNotFound: there is none, or it belongs to somebody else.
         """
         batch, lines = self._records.opened(batch_id, owner)
-        return make_report(batch_view(batch, self._limiter.state()), self.reader.ended(batch, lines))
+        return make_report(batch_view(batch, self._limiter.state()), self.reader.outcomes(batch, lines))
 
     def sheet(self, batch_id: str, page: int, *, owner: str) -> tuple[BatchView, Sheet]:
         """The batch, and a page of its contact sheet.

@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Literal, Protocol
 
-from pydantic import ValidationError
-
 from imagequeue.batches import LINE_BYTES, Batch, BatchNotFound, LineRecord, LineState, is_batch_id, line_records
-from imagequeue.errors import ObjectsUnavailable
 from imagequeue.jobs import Frozen, JobError
 from imagequeue.manifests.store import BATCH_PREFIX
 from imagequeue.objects import ObjectStore
+from imagequeue.record_objects import find_record, put_record
 from imagequeue.store.batches import BatchStore
 
 
@@ -136,11 +134,7 @@ class BatchRecords:
         Raises:
             ObjectsUnavailable: a newer version of imagequeue wrote it, too.
         """
-        body = self._objects.find_bytes(batch_record_key(batch_id))
-        try:
-            return ArchivedBatch.model_validate_json(body) if body else None
-        except ValidationError as error:
-            raise ObjectsUnavailable(f"The record of {batch_id} in S3 cannot be read by this version.") from error
+        return find_record(self._objects, batch_record_key(batch_id), ArchivedBatch, batch_id)
 
     def write(self, batch: Batch) -> None:
         """Put the record of a batch that has ended into S3, and read it back.
@@ -157,11 +151,7 @@ class BatchRecords:
             earlier=tuple(self._store.earlier_jobs(batch.id)),
             told=self._store.told(batch.id),
         )
-        body = record.model_dump_json().encode()
-        key = batch_record_key(batch.id)
-        self._objects.put_bytes(key, body, content_type="application/json", filename=f"{batch.id}.json")
-        if self._objects.find_bytes(key) != body:
-            raise ObjectsUnavailable(f"S3 does not give back what was stored as {key!r}.")
+        put_record(self._objects, batch_record_key(batch.id), record, batch.id)
 
 
 def all_lines(batch: Batch, lines: BatchLines, first: int, count: int) -> list[LineRecord]:

@@ -11,7 +11,7 @@ from typing import Final, Self
 
 from pydantic import Field
 
-from imagequeue.batch_lines import ReadLine
+from imagequeue.batch_lines import LineOutcome
 from imagequeue.batch_views import BatchView
 from imagequeue.batches import LineState
 from imagequeue.jobs import JobError
@@ -76,7 +76,7 @@ class BatchReport(View):
     archive_url: str = Field(description="Path of all images as a ZIP.")
 
 
-def make_report(batch: BatchView, lines: Iterable[ReadLine]) -> BatchReport:
+def make_report(batch: BatchView, lines: Iterable[LineOutcome]) -> BatchReport:
     """Look through a batch's lines that have ended; of each, some bytes are kept."""
     seconds: list[float] = []
     slow: list[tuple[float, int, SlowLine]] = []
@@ -91,7 +91,7 @@ def make_report(batch: BatchView, lines: Iterable[ReadLine]) -> BatchReport:
         if job is None:
             continue
         reused += job.reused_from is not None
-        repeated += len(job.attempts) > 1
+        repeated += job.tries > 1
         if job.started_at is None or job.finished_at is None:
             continue
         took = (job.finished_at - job.started_at) / 1000
@@ -102,7 +102,7 @@ def make_report(batch: BatchView, lines: Iterable[ReadLine]) -> BatchReport:
             custom_id=line.custom_id,
             job_id=job.id,
             seconds=took,
-            attempts=len(job.attempts),
+            attempts=job.tries,
             state=state,
         )
         (heapq.heappush if len(slow) < _SLOWEST else heapq.heappushpop)(slow, (took, -one.line, one))
@@ -131,7 +131,7 @@ class _Reasons:
         self._messages: dict[str, str] = {}
         self._examples: defaultdict[str, list[str]] = defaultdict(list)
 
-    def add(self, line: ReadLine, reason: str = "") -> None:
+    def add(self, line: LineOutcome, reason: str = "") -> None:
         error = line.error or _NO_REASON
         reason = reason or error.code
         self._counts[reason] += 1

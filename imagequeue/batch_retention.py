@@ -6,15 +6,12 @@ The jobs of its lines are kept, archived and deleted as all jobs are.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
-from imagequeue.batch_records import BatchRecords, batch_folder, batch_record_key
+from imagequeue.batch_records import BatchRecords, batch_folder
+from imagequeue.batch_removal import BatchRemoval
 from imagequeue.batches import BatchNotFound
 from imagequeue.objects import ObjectStore
 from imagequeue.store.batches import BatchStore
-
-_DRAFT_MS: Final = 3_600_000
-"""A manifest takes seconds to be written, and some minutes with many images: after that nobody stores its batch."""
 
 
 class BatchRetention:
@@ -24,12 +21,13 @@ class BatchRetention:
         self._store = store
         self._records = records
         self._objects = objects
+        self._removal = BatchRemoval(store, records, objects)
         self._hot_ms = hot_ms
 
     def steps(self, now: int, limit: int) -> list[Callable[[], None]]:
         """What is due by the time `now` (ms), each to be done by itself."""
         over = [lambda batch_id=batch_id: self._look(batch_id, now) for batch_id in self._store.over(now, limit)]
-        drafts = self._store.drafts(now - _DRAFT_MS, limit)
+        drafts = self._store.abandoned_drafts(now, limit)
         return [*over, *(lambda batch_id=batch_id: self._drop_draft(batch_id) for batch_id in drafts)]
 
     def _look(self, batch_id: str, now: int) -> None:
@@ -42,22 +40,18 @@ class BatchRetention:
         if due > now:
             self._store.look_again(batch_id, due)
             return
-        self._records.write(batch)
-        self._store.archive(batch)
+        self._removal.archive(batch)
 
     def _look_at_archived(self, batch_id: str, now: int) -> None:
         archived = self._records.archived(batch_id)
         if archived and (expires_at := archived.batch.expires_at or 0) > now:
             self._store.look_again(batch_id, expires_at)
             return
-        if archived:  # the record goes last: it says whose list the batch is in
-            self._objects.delete_all(batch_folder(batch_id), keep=batch_record_key(batch_id))
-            self._store.unlist(batch_id, archived.batch.owner)
-            self._objects.delete(batch_record_key(batch_id))
+        if archived:
+            self._removal.remove_archived(archived.batch)
         self._store.look_again(batch_id, None)
 
     def _drop_draft(self, batch_id: str) -> None:
         """Delete the manifest of a batch that was never stored, because its writer died."""
-        if not self._store.get_many([batch_id]):
-            self._objects.delete_all(batch_folder(batch_id))
+        self._objects.delete_all(batch_folder(batch_id))
         self._store.end_draft(batch_id)

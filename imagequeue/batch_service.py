@@ -13,12 +13,14 @@ from typing import Final, Self
 from imagequeue.batch_lines import LineReader
 from imagequeue.batch_outputs import BatchOutputs
 from imagequeue.batch_records import BatchLines, BatchRecords, all_lines, job_ids
+from imagequeue.batch_removal import BatchRemoval
 from imagequeue.batch_requests import Again, BatchChange, BatchOptions, ResultOrder
 from imagequeue.batch_views import BatchPage, BatchView, ResultLine, batch_view, result_line
 from imagequeue.batches import (
     Batch,
     BatchNotFound,
     BatchOver,
+    BatchRunning,
     BatchState,
     LineRecord,
     LineState,
@@ -27,7 +29,14 @@ from imagequeue.batches import (
 )
 from imagequeue.cancelling import Cancelling
 from imagequeue.economy_terms import economy_terms
-from imagequeue.errors import IdempotencyKeyReused, ImageQueueError, JobFinished, JobNotFound, Unavailable
+from imagequeue.errors import (
+    IdempotencyKeyReused,
+    ImageQueueError,
+    JobFinished,
+    JobNotFound,
+    ObjectsUnavailable,
+    Unavailable,
+)
 from imagequeue.job_records import JobRecords
 from imagequeue.jobs import Idempotency
 from imagequeue.manifests.lines import BadLine, ManifestLine
@@ -66,6 +75,7 @@ class BatchService:
         webhooks: WebhookService,
         cancelling: Cancelling,
         parcels: ParcelStore,
+        removal: BatchRemoval,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -77,6 +87,7 @@ class BatchService:
         self._webhooks = webhooks
         self._cancelling = cancelling
         self._parcels = parcels
+        self._removal = removal
         self.stopping = False
 
     @classmethod
@@ -106,6 +117,7 @@ class BatchService:
             webhooks,
             cancelling,
             ParcelStore(client, Keys(settings.key_prefix)),
+            BatchRemoval(store, records, objects),
         )
 
     def create(
@@ -117,6 +129,8 @@ class BatchService:
             InvalidManifest: there are bad lines that may not be skipped, or no good ones; nothing was stored.
             InvalidRequest: the webhook cannot be used.
             IdempotencyKeyReused: the idempotency key came with another request.
+            BatchNotFound: the batch that the idempotency key has made was deleted.
+            ObjectsUnavailable: S3 does not answer, or was so slow that the manifest may be deleted again.
         """
         webhook = self._webhooks.checked(options.webhook)
         economy = economy_terms(options, self._store.now())
@@ -132,6 +146,10 @@ class BatchService:
             raise
         if stored != batch_id:
             self._forget_draft(batch_id)
+        if stored is None:
+            raise ObjectsUnavailable(
+                "Writing the manifest took more than an hour: send it again. Nothing was accepted."
+            )
         skipped = line_violations(summary.skipped) if stored == batch_id else ()
         batch = self.records.get(stored, terms.owner)
         return batch_view(batch, self._limiter.state(), skipped), stored != batch_id
@@ -230,6 +248,20 @@ class BatchService:
                 f"Batch {batch_id} ended too long ago to be tried again: submit its failed lines as a new batch."
             ) from None
         return self.get(batch_id, owner=owner), count
+
+    def delete(self, batch_id: str, *, owner: str) -> None:
+        """Delete a batch that has ended: its record, its manifest, its place in the list. The jobs of its lines stay.
+
+        Raises:
+            BatchNotFound: there is none, or it belongs to somebody else.
+            BatchRunning: it has not ended.
+        """
+        batch = self.records.get(batch_id, owner)
+        if self._parcels.of_batch(batch_id):  # they name what has to be deleted at OpenAI
+            raise BatchRunning(
+                batch_id, "has files at OpenAI that are being deleted" if batch.ended else "has not ended"
+            )
+        self._removal.remove(batch)
 
     def job_ids(self, batch_id: str, *, owner: str) -> list[str]:
         """The jobs of the batch's lines, in no order.

@@ -39,6 +39,15 @@ class BatchOver(ImageQueueError):
     code = "batch_over"
 
 
+class BatchRunning(ImageQueueError):
+    """A batch that has not ended is not deleted."""
+
+    code = "batch_running"
+
+    def __init__(self, batch_id: str, why: str = "has not ended") -> None:
+        super().__init__(f"Batch {batch_id} {why}, so it cannot be deleted: cancel it or wait, and delete it then.")
+
+
 class BatchState(StrEnum):
     """Only a running batch begins lines. A cancelled one begins no more; it has ended with its last job."""
 

@@ -12,11 +12,10 @@ from functools import partial
 from itertools import islice
 from typing import Final, Literal
 
-from pydantic import ValidationError
-
-from imagequeue.errors import JobNotFound, ObjectsUnavailable
-from imagequeue.jobs import Frozen, Job, is_job_id
+from imagequeue.errors import JobNotFound
+from imagequeue.jobs import Frozen, Job, JobOutcome, is_job_id, outcome_of
 from imagequeue.objects import ObjectStore, job_folder
+from imagequeue.record_objects import find_record, put_record
 from imagequeue.store.archive import ArchiveStore
 from imagequeue.store.job_search import JobFilter, newest_job_ids
 from imagequeue.store.jobs import JobStore
@@ -62,6 +61,12 @@ class JobRecords:
         found |= {job.id: job for job in self._pool.map(self.archived, missing) if job}
         return [found[job_id] for job_id in job_ids if job_id in found]
 
+    def outcomes(self, job_ids: Sequence[str]) -> dict[str, JobOutcome]:
+        """What a report tells of the jobs that exist, by id."""
+        found = self._jobs.outcomes(job_ids)
+        missing = [job_id for job_id in job_ids if job_id not in found]
+        return found | {job.id: outcome_of(job) for job in self._pool.map(self.archived, missing) if job}
+
     def get_owned(self, job_ids: Sequence[str], owner: str) -> list[Job]:
         """Read those of the jobs that exist and are the owner's, in the order of the ids."""
         valid = [job_id for job_id in job_ids if is_job_id(job_id)]
@@ -90,11 +95,8 @@ class JobRecords:
         Raises:
             ObjectsUnavailable: a newer version of imagequeue wrote it, too.
         """
-        body = self._objects.find_bytes(record_key(job_id))
-        try:
-            return _JobRecord.model_validate_json(body).job if body else None
-        except ValidationError as error:
-            raise ObjectsUnavailable(f"The record of {job_id} in S3 cannot be read by this version.") from error
+        record = find_record(self._objects, record_key(job_id), _JobRecord, job_id)
+        return record.job if record else None
 
     def write(self, job: Job) -> None:
         """Put the record of a job that has ended into S3, and read it back.
@@ -102,10 +104,7 @@ class JobRecords:
         Raises:
             ObjectsUnavailable: S3 does not answer, or gives something else back.
         """
-        key, body = record_key(job.id), _JobRecord(job=job).model_dump_json().encode()
-        self._objects.put_bytes(key, body, content_type="application/json", filename=f"{job.id}.json")
-        if self._objects.find_bytes(key) != body:
-            raise ObjectsUnavailable(f"S3 does not give back what was stored as {key!r}.")
+        put_record(self._objects, record_key(job.id), _JobRecord(job=job), job.id)
 
     def close(self) -> None:
         """End the threads."""

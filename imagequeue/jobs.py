@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Literal
 
@@ -237,6 +238,32 @@ class Job(Frozen):
         return round(
             sum(self.estimate.expected_usd for attempt in self.attempts if attempt.maybe_billed_for_nothing), 6
         )
+
+
+@dataclass(frozen=True, slots=True)
+class JobOutcome:
+    """What a report tells of a job: a small part, so that many thousands are soon read."""
+
+    id: str
+    custom_id: str | None
+    started_at: int | None
+    finished_at: int | None
+    reused_from: str | None
+    tries: int
+    error: JobError | None
+
+
+def outcome_of(job: Job) -> JobOutcome:
+    """That part of a job."""
+    return JobOutcome(
+        id=job.id,
+        custom_id=job.custom_id,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        reused_from=job.reused_from,
+        tries=len(job.attempts),
+        error=job.error,
+    )
 
 
 class Idempotency(Frozen):

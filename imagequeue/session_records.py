@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import ValidationError
-
-from imagequeue.errors import ObjectsUnavailable, SessionNotFound
+from imagequeue.errors import SessionNotFound
 from imagequeue.jobs import Frozen
 from imagequeue.objects import ObjectStore
+from imagequeue.record_objects import find_record, put_record
 from imagequeue.sessions import Session, SessionState, is_session_id
 from imagequeue.store.sessions import SessionStore
 
@@ -54,11 +53,7 @@ class SessionRecords:
         Raises:
             ObjectsUnavailable: a newer version of imagequeue wrote it, too.
         """
-        body = self._objects.find_bytes(session_record_key(session_id))
-        try:
-            return ArchivedSession.model_validate_json(body) if body else None
-        except ValidationError as error:
-            raise ObjectsUnavailable(f"The record of {session_id} in S3 cannot be read by this version.") from error
+        return find_record(self._objects, session_record_key(session_id), ArchivedSession, session_id)
 
     def write(self, session: Session, turns: Sequence[str]) -> None:
         """Put the record of a session that is over into S3, and read it back.
@@ -66,11 +61,8 @@ class SessionRecords:
         Raises:
             ObjectsUnavailable: S3 does not answer, or gives something else back.
         """
-        key = session_record_key(session.id)
-        body = ArchivedSession(session=session, turns=tuple(turns)).model_dump_json().encode()
-        self._objects.put_bytes(key, body, content_type="application/json", filename=f"{session.id}.json")
-        if self._objects.find_bytes(key) != body:
-            raise ObjectsUnavailable(f"S3 does not give back what was stored as {key!r}.")
+        record = ArchivedSession(session=session, turns=tuple(turns))
+        put_record(self._objects, session_record_key(session.id), record, session.id)
 
     def _find(self, session_id: str, owner: str) -> Session | None:
         try:

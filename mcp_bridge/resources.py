@@ -9,7 +9,7 @@ from typing import Any, Final
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
-from mcp.types import InputRequiredResult
+from mcp.types import InputRequiredResult, ResourceTemplate
 from mcp.types import Tool as MCPTool
 from pydantic import AnyUrl
 
@@ -19,6 +19,23 @@ from mcp_bridge.bridge import Bridge
 _MISSING: Final = frozenset({"job_not_found", "image_not_found", "not_found"})
 _IMAGE: Final = re.compile(r"image://(job_[0-9A-Za-z]{1,40})/([0-9]{1,4})")
 _JOB: Final = re.compile(r"job://(job_[0-9A-Za-z]{1,40})/?")
+
+
+_TEMPLATES: Final = (
+    ResourceTemplate(
+        uri_template="image://{job_id}/{index}",
+        name="image",
+        title="Generated image",
+        description="An image as gpt-image-2 made it, byte for byte: PNG, JPEG or WebP, often several MB.",
+    ),
+    ResourceTemplate(
+        uri_template="job://{job_id}",
+        name="job",
+        title="Job",
+        description="A job's record: state, request, attempts, images, tokens, cost. JSON, without image data.",
+        mime_type="application/json",
+    ),
+)
 
 
 class BridgeServer(MCPServer[Any]):
@@ -31,6 +48,10 @@ class BridgeServer(MCPServer[Any]):
         tools = await super().list_tools()
         self.bridge.doors.prepare()
         return tools
+
+    async def list_resource_templates(self) -> list[ResourceTemplate]:
+        """Called by the SDK."""
+        return [*_TEMPLATES, *await super().list_resource_templates()]
 
     async def read_resource(
         self, uri: AnyUrl | str, context: Context[Any, Any] | None = None
@@ -53,30 +74,6 @@ class BridgeServer(MCPServer[Any]):
         raise ResourceNotFoundError(
             f"There is no resource {uri}: images are image://<job_id>/<index>, jobs job://<job_id>."
         )
-
-
-def add_resources(server: BridgeServer, bridge: Bridge) -> None:
-    """Let `server` list them."""
-    server.bridge = bridge
-
-    @server.resource(
-        "image://{job_id}/{index}",
-        name="image",
-        title="Generated image",
-        description="An image as gpt-image-2 made it, byte for byte: PNG, JPEG or WebP, often several MB.",
-    )
-    def image(job_id: str, index: str) -> bytes:  # pyright: ignore[reportUnusedFunction]
-        raise NotImplementedError  # read_resource reads it
-
-    @server.resource(
-        "job://{job_id}",
-        name="job",
-        title="Job",
-        description="A job's record: state, request, attempts, images, tokens, cost. JSON, without image data.",
-        mime_type="application/json",
-    )
-    def job(job_id: str) -> str:  # pyright: ignore[reportUnusedFunction]
-        raise NotImplementedError  # read_resource reads it
 
 
 async def _original(bridge: Bridge, job_id: str, index: int) -> ReadResourceContents:

@@ -7,7 +7,7 @@ from typing import Final
 
 from mcp_bridge.bridge import Bridge
 from mcp_bridge.prompts import add_prompts
-from mcp_bridge.resources import BridgeServer, add_resources
+from mcp_bridge.resources import BridgeServer
 from mcp_bridge.tasks import TasksExtension
 from mcp_bridge.tool import AnyTool, make_tool
 from mcp_bridge.tools.edit import EDIT_IMAGE
@@ -53,6 +53,6 @@ def make_server(bridge: Bridge) -> BridgeServer:
         extensions=[TasksExtension(bridge)],
         log_level="WARNING",
     )
-    add_resources(server, bridge)
+    server.bridge = bridge
     add_prompts(server)
     return server

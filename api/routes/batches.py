@@ -112,6 +112,16 @@ def retry_failed(path: BatchPath, query: NoQuery) -> Response:
     return view_answer(view, 200)
 
 
+def delete_batch(path: BatchPath, query: NoQuery) -> Response:
+    """Delete a batch that has ended.
+
+    Its record, its manifest and its results are gone at once. The jobs of its lines stay with their images, until they
+    are deleted themselves or their retention is over.
+    """
+    the_queue().batches.delete(path.batch_id, owner=the_owner())
+    return Response(status=204)
+
+
 def batch_results(path: BatchPath, query: ResultsQuery) -> Response:
     """Get a batch's results, as JSONL.
 
@@ -137,7 +147,7 @@ def batch_routes() -> APIBlueprint:
         "/batches",
         submit_batch,
         {201: json_answer(BatchView, "The batch, which runs from now on.", {"Location": "Its address."} | REPLAYED)},
-        problems=(*MANIFEST_PROBLEMS, "idempotency_key_reused"),
+        problems=(*MANIFEST_PROBLEMS, "idempotency_key_reused", "batch_not_found"),
         body=BatchBody,
         other_bodies=MANIFEST_BODIES,
         announced="batch-event",
@@ -158,6 +168,14 @@ def batch_routes() -> APIBlueprint:
         get_batch,
         {200: json_answer(BatchView, "The batch.", TAGGED | later), **unchanged()},
         problems=_LOOK_PROBLEMS,
+    )
+    add_route(
+        routes,
+        "delete",
+        "/batches/<batch_id>",
+        delete_batch,
+        {204: other_answer("Deleted.")},
+        problems=(*_LOOK_PROBLEMS, "batch_running"),
     )
     results = {_JSONL: {"schema": {"type": "string", "description": f"On each line: {reference(ResultLine)['$ref']}"}}}
     add_route(

@@ -11,7 +11,8 @@ from typing import Any
 
 from imagequeue.batch_requests import Again, ResultOrder
 from imagequeue.batch_views import BatchPage, BatchView
-from imagequeue.cli.batch_progress import ended, spend, time_left, whys
+from imagequeue.cli.batch_pauses import whys
+from imagequeue.cli.batch_progress import ended, spend, time_left
 from imagequeue.cli.connection import connect
 from imagequeue.cli.exits import ExitCode, say
 from imagequeue.cli.output import dollars, local_time, one_line, print_json, print_line, print_table

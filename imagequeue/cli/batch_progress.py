@@ -17,6 +17,7 @@ from rich.text import Text
 
 from imagequeue.batch_views import BatchView
 from imagequeue.batches import BatchState
+from imagequeue.cli.batch_pauses import whys
 from imagequeue.cli.exits import say
 from imagequeue.cli.output import one_line
 from imagequeue.estimates import in_dollars, in_words
@@ -153,13 +154,6 @@ def spend(batch: BatchView) -> str:
 def time_left(batch: BatchView) -> list[str]:
     """When it has probably ended; nothing where nobody can tell."""
     return [] if batch.eta_seconds is None else [f"about {in_words(batch.eta_seconds)} left"]
-
-
-def whys(batch: BatchView) -> list[str]:
-    """Why it does not go on, or not faster."""
-    if batch.pause:
-        return [batch.pause.message]
-    return [f"waits for {batch.waiting_for}"] if batch.waiting_for else []
 
 
 def _counts(batch: BatchView) -> Text:

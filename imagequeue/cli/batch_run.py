@@ -20,6 +20,7 @@ from imagequeue.batch_views import BatchView
 from imagequeue.batches import BatchState
 from imagequeue.cli.batch_estimate import refuse_lines, say_estimate
 from imagequeue.cli.batch_folder import BatchFolder
+from imagequeue.cli.batch_pauses import way_on, why_paused
 from imagequeue.cli.batch_progress import shown, spend
 from imagequeue.cli.batch_saver import Ending, Saver
 from imagequeue.cli.connection import connect
@@ -170,8 +171,8 @@ def _known(client: Client, folder: BatchFolder) -> BatchView:
     except ApiProblem as error:
         if error.code == "batch_not_found":
             say(
-                f"{folder.path} belongs to {batch_id}, which {client.base_url} does not know: it was deleted after its "
-                "retention, or belongs to another API or key. Give another folder to run these lines anew."
+                f"{folder.path} belongs to {batch_id}, which {client.base_url} does not know: it was deleted, or "
+                "belongs to another API or key. Give another folder to run these lines anew."
             )
             sys.exit(ExitCode.FAILED)
         raise
@@ -224,10 +225,8 @@ def _tell(batch: BatchView, folder: BatchFolder, saved: int, ending: Ending | No
     told = [f"{counts.succeeded:,} of {batch.lines:,} lines succeeded", *(f"{n:,} {name}" for name, n in others if n)]
     say(f"{batch.id} is {batch.state}: {', '.join(told)}; {spend(batch)}; {saved:,} images in {folder.path}")
     if batch.pause:
-        say(batch.pause.message)
-        capped = batch.pause.code == "max_cost_usd"
-        how = f"set {batch.id} --max-cost USD" if capped else f"resume {batch.id}"
-        say(f"Go on: imagequeue batch {how} && {_attach_command(batch.id, folder.path)}")
+        say(why_paused(batch, batch.pause))
+        say(f"Go on: {way_on(batch, batch.pause)} && {_attach_command(batch.id, folder.path)}")
     for line in ending.unsuccessful if ending else ():
         why = f"{line.error.code}: {one_line(line.error.message, 120)}" if line.error else ""
         say(f"  {one_line(line.custom_id, 40)}  {line.state}  {why}")

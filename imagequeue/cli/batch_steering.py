@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
     app.command()(resume)
     app.command("set")(change)
     app.command()(cancel)
+    app.command()(delete)
 
 
 def list_batches(
@@ -195,3 +196,20 @@ def cancel(
     from imagequeue.cli import batch_commands  # noqa: PLC0415
 
     batch_commands.cancel(batch_id, running=running, as_json=as_json)
+
+
+def delete(
+    batch_ids: Annotated[
+        list[str], typer.Argument(metavar="ID...", help="Ids of batches that have ended.", show_default=False)
+    ],
+) -> None:
+    """Delete batches that have ended, for good; the jobs of their lines stay, with the images.
+
+    A batch that cannot be deleted does not keep the others.
+
+    Example:
+      imagequeue batch delete batch_01K7ZJ5V4T8N3Q2M6R9W0X1Y2Z
+    """
+    from imagequeue.cli import deletion  # noqa: PLC0415
+
+    deletion.delete_batches(batch_ids)

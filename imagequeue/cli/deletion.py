@@ -1,4 +1,4 @@
-"""`imagequeue jobs delete` and `imagequeue session delete`."""
+"""`imagequeue jobs delete`, `imagequeue session delete` and `imagequeue batch delete`."""
 
 from __future__ import annotations
 
@@ -21,6 +21,12 @@ def delete_sessions(session_ids: Sequence[str]) -> None:
     """Delete each session, and print the ids of those that are gone now."""
     with connect() as client:
         _delete_each(client.delete_session, session_ids)
+
+
+def delete_batches(batch_ids: Sequence[str]) -> None:
+    """Delete each batch, and print the ids of those that are gone now."""
+    with connect() as client:
+        _delete_each(client.batches.delete, batch_ids)
 
 
 def _delete_each(delete: Callable[[str], None], ids: Sequence[str]) -> None:

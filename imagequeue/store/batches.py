@@ -24,6 +24,9 @@ from imagequeue.store.jobs import IDEMPOTENCY_MS, NO_IDEMPOTENCY_KEY, flat
 from imagequeue.store.keys import Keys
 from imagequeue.store.scripts import Scripts
 
+WRITING_MS: Final = 3_600_000
+"""How long a manifest may take to be written. It takes seconds, and some minutes with many images; what is left of it
+then belongs to nobody."""
 Steering = Literal["done", "over"]
 _TOLD: Final = "told:"
 _COUNTED: Final = frozenset({"max_cost", "window", "priority"})
@@ -51,13 +54,15 @@ class BatchStore:
         with translated():
             self._client.zrem(self._keys.batches_drafts, batch_id)
 
-    def drafts(self, before: int, limit: int) -> list[str]:
-        """Batches whose manifest began to be written before a time (ms), and that are not stored."""
+    def abandoned_drafts(self, now: int, limit: int) -> list[str]:
+        """Batches that are not stored, and never will be, as `now` (ms) their manifest should have been written."""
         with translated():
-            return self._client.zrangebyscore(self._keys.batches_drafts, "-inf", str(before), 0, limit)
+            return self._client.zrangebyscore(self._keys.batches_drafts, "-inf", str(now - WRITING_MS), 0, limit)
 
-    def create(self, new: NewBatch) -> str:
+    def create(self, new: NewBatch) -> str | None:
         """Store a batch, which runs from now on; gives its id, or that of the one made with the same idempotency key.
+
+        None: `begin_draft` is too long ago, and the manifest may be deleted by now.
 
         Raises:
             IdempotencyKeyReused: the idempotency key came with another request before.
@@ -68,10 +73,12 @@ class BatchStore:
             "idempotency": self._keys.idempotency(new.owner, key),
         }
         once = [new.idempotency.fingerprint if new.idempotency else "", IDEMPOTENCY_MS]
-        answer = self._scripts.run("create_batch", keys, [new.id, *once, *flat(_new_fields(new))])
+        answer = self._scripts.run("create_batch", keys, [new.id, WRITING_MS, *once, *flat(_new_fields(new))])
         what, *details = cast("list[str]", answer)
         if what == "idempotency_key_reused":
             raise IdempotencyKeyReused
+        if what == "too_late":
+            return None
         return details[0] if what == "replayed" else new.id
 
     def get(self, batch_id: str) -> Batch:

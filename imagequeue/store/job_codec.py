@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from imagequeue.jobs import Attempt, Job, NewJob, Result
+from imagequeue.jobs import Attempt, Job, JobError, JobOutcome, NewJob, Result
 from imagequeue.requests import ignored_settings
 
 _JSON_FIELDS = ("request", "estimate", "inputs", "images", "usage", "applied", "error", "notes")
 _ATTEMPT_PREFIX = "attempt:"
+OUTCOME_FIELDS = ("id", "custom_id", "started_at", "finished_at", "reused_from", "attempt", "error")
+"""What `outcome_from_fields` takes."""
 
 
 def to_json(value: object) -> str:
@@ -51,6 +53,22 @@ def result_fields(result: Result) -> dict[str, str]:
 def job_from_answer(answer: Sequence[str]) -> Job:
     """Read a job back from a script's answer: fields and values in turn."""
     return job_from_hash(dict(zip(answer[::2], answer[1::2], strict=True)))
+
+
+def outcome_from_fields(values: Sequence[str | None]) -> JobOutcome | None:
+    """Read part of a job back; None when there is none, or when all of its hash tells how many tries it took."""
+    job_id, custom_id, started_at, finished_at, reused_from, attempt, error = values
+    if job_id is None or attempt not in ("0", "1"):  # attempts that a blocked account refused do not count
+        return None
+    return JobOutcome(
+        id=job_id,
+        custom_id=custom_id,
+        started_at=int(started_at) if started_at else None,
+        finished_at=int(finished_at) if finished_at else None,
+        reused_from=reused_from,
+        tries=int(attempt),
+        error=JobError.model_validate_json(error) if error else None,
+    )
 
 
 def job_from_hash(fields: Mapping[str, str]) -> Job:

@@ -8,10 +8,16 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
 
 from imagequeue.errors import IdempotencyKeyReused, ImageQueueError, JobFinished, JobNotFound, Quota
-from imagequeue.jobs import Idempotency, Job, JobError, JobState, JobType, Lane, NewJob
+from imagequeue.jobs import Idempotency, Job, JobError, JobOutcome, JobState, JobType, Lane, NewJob, outcome_of
 from imagequeue.sessions import SessionSubmit
 from imagequeue.store.connection import RedisClient, translated
-from imagequeue.store.job_codec import job_from_answer, job_from_hash, new_job_fields
+from imagequeue.store.job_codec import (
+    OUTCOME_FIELDS,
+    job_from_answer,
+    job_from_hash,
+    new_job_fields,
+    outcome_from_fields,
+)
 from imagequeue.store.keys import Keys
 from imagequeue.store.limits import limit_reached, micro, quota
 from imagequeue.store.scripts import Scripts
@@ -149,6 +155,17 @@ class JobStore:
         with translated():
             answers = cast("list[dict[str, str]]", pipeline.execute())
         return [job_from_hash(fields) for fields in answers if fields]
+
+    def outcomes(self, job_ids: Sequence[str]) -> dict[str, JobOutcome]:
+        """What a report tells of the jobs that exist, by id."""
+        pipeline = self._client.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipeline.hmget(self._keys.job(job_id), [*OUTCOME_FIELDS])
+        with translated():
+            answers = cast("list[list[str | None]]", pipeline.execute())
+        found = {outcome.id: outcome for outcome in map(outcome_from_fields, answers) if outcome}
+        others = [job_id for job_id in job_ids if job_id not in found]
+        return found | {job.id: outcome_of(job) for job in self.get_many(others)}
 
     def positions(self, jobs: Sequence[Job]) -> list[int | None]:
         """How many jobs are served before each of these, plus one; None when it does not wait."""

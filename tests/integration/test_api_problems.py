@@ -56,6 +56,7 @@ ENDPOINTS = [
     ("GET", "/v1/batches"),
     ("GET", "/v1/batches/{batch_id}"),
     ("PATCH", "/v1/batches/{batch_id}"),
+    ("DELETE", "/v1/batches/{batch_id}"),
     *(("POST", f"/v1/batches/{{batch_id}}/{action}") for action in ("pause", "resume", "cancel", "retry-failed")),
     ("GET", "/v1/batches/{batch_id}/results"),
     *(("GET", f"/v1/batches/{{batch_id}}/{what}") for what in ("images.zip", "report", "report.html")),

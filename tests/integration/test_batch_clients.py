@@ -125,3 +125,9 @@ def test_a_batch_is_paused_changed_resumed_and_cancelled(
             with pytest.raises(ApiProblem) as error:
                 steer(batch.id)
             assert error.value.code == "batch_over"
+        job_ids = [line.job_id for line in client.batches.results(batch.id)]
+        client.batches.delete(batch.id)
+        with pytest.raises(ApiProblem) as error:
+            client.batches.get(batch.id)
+        assert error.value.code == "batch_not_found"
+        assert [client.get(str(job_id)).state for job_id in job_ids] == ["succeeded"] * 3, "their jobs stay"

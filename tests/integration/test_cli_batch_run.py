@@ -125,7 +125,9 @@ def test_a_batch_stops_below_its_cap_and_goes_on_when_the_command_is_run_with_a_
     paused = json.loads(run.out)
     assert (run.code, paused["state"], paused["pause"]["code"]) == (1, "paused", "max_cost_usd")
     assert paused["cost_usd_estimated"] <= 0.03
-    assert f"imagequeue batch set {paused['id']} --max-cost USD" in run.err
+    assert "of --max-cost, $0.0300, are spent" in run.err
+    assert f"imagequeue batch set {paused['id']} --max-cost USD && imagequeue batch attach {paused['id']}" in run.err
+    assert "/v1/" not in run.err
     assert len(images_in(iq.folder / "out")) == paused["counts"]["succeeded"] == 5
     more = iq("batch", "run", "lines.jsonl", "-o", "out", "--max-cost", "1")
     assert more.code == 0, more.err
@@ -246,7 +248,9 @@ def test_batches_are_listed_shown_and_steered(iq: Shell, painter: Painter, stack
     assert re.search(rf"^{batch.id}\tpaused\t0/3\t.*\tSpring$", iq("batch", "list").out, re.MULTILINE)
     shown = told("show").out
     assert "State:     paused" in shown
-    assert "Why:       $0.0000 of max_cost_usd" in shown
+    assert "Why:       $0.0000 of --max-cost, $0.0010, are spent, and the next line could exceed it." in shown
+    assert f"Go on: imagequeue batch set {batch.id} --max-cost USD\n" in shown
+    assert "/v1/" not in shown
     assert json.loads(told("set", "--priority", "5", "--window", "2", "--json").out)["priority"] == 5
     assert iq("batch", "set", batch.id).code == iq("batch", "set", batch.id, "--max-cost", "much").code == 2
     told("set", "--max-cost", "none")
@@ -264,3 +268,6 @@ def test_batches_are_listed_shown_and_steered(iq: Shell, painter: Painter, stack
     assert "<html" in (iq.folder / "report.html").read_text()
     over = iq("batch", "cancel", batch.id)
     assert (over.code, "completed" in over.err) == (1, True), over
+    assert told("delete").out == f"{batch.id}\n"
+    gone = iq("batch", "show", batch.id)
+    assert (gone.code, batch.id in gone.err) == (1, True), gone

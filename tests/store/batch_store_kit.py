@@ -31,7 +31,11 @@ def new_batch(lines: int, **changes: object) -> NewBatch:
 
 def store_batch(bench: Bench, lines: int, **changes: object) -> Batch:
     """A batch that runs."""
-    return bench.batches.get(bench.batches.create(new_batch(lines, **changes)))
+    new = new_batch(lines, **changes)
+    bench.batches.begin_draft(new.id)
+    stored = bench.batches.create(new)
+    assert stored
+    return bench.batches.get(stored)
 
 
 def begin(bench: Bench, batch: Batch, line: int, outcome: NewJob | JobError | None = None) -> Begun:

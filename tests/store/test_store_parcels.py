@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 from batch_store_kit import begin, new_batch, now, states, store_batch
+from key_kit import make_purse
 from store_kit import FINISHED, HOUR_MS, SUCCEEDED, Bench, new_job
 
 from imagequeue.batches import Batch
@@ -112,6 +113,26 @@ def test_a_cap_lets_leave_what_fits_and_pauses_when_nothing_does(bench: Bench, p
     assert (batch.spent, batch.reserved) == (2 * HELD, 0)
     assert parcels.ship(batch, 3, [parcel_of(batch, 2, 3)]) == "paused"
     assert now(bench, batch).reason == "max_cost_usd"
+
+
+def test_a_key_without_budget_for_a_line_pauses_its_batch_until_the_budget_begins_anew(
+    bench: Bench, parcels: ParcelStore
+) -> None:
+    purse = make_purse(bench, daily_budget_usd=1.5 * HELD / 1e6)
+    batch = economy_batch(bench, 2, key_id=purse.key_id)
+    assert parcels.ship(batch, 2, [parcel_of(batch, 0, 2)]) == "fewer"
+    assert parcels.ship(batch, 1, [parcel_of(batch, 0, 1)]) == "shipped"
+    batch = now(bench, batch)
+    assert parcels.ship(batch, 2, [parcel_of(batch, 1, 2)]) == "waits"
+    (held,) = parcels.claim_due("worker-1", 1)
+    spend = SUCCEEDED.model_copy(update={"cost_usd_estimated": HELD / 1e6})
+    assert bench.store.finish(landed(parcels, held, packed(batch, 0)), spend) == FINISHED
+    assert parcels.ship(batch, 2, [parcel_of(batch, 1, 2)]) == "paused"
+    batch = now(bench, batch)
+    assert (batch.reason, bool(batch.resumes_at)) == ("budget_exceeded", True)
+    dear = economy_batch(bench, 1, key_id=make_purse(bench, daily_budget_usd=0.5 * HELD / 1e6).key_id)
+    assert parcels.ship(dear, 1, [parcel_of(dear, 0, 1)]) == "paused"
+    assert now(bench, dear).resumes_at is None
 
 
 def test_an_answered_line_becomes_a_job_whose_call_is_over_and_ends_as_any_other(

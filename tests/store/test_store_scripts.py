@@ -91,6 +91,10 @@ HELPERS = {
     "wait_for_room": [
         *("batch", "batches_active", "batches_resuming", "changes", "webhook_endpoints", "webhook_announced"),
     ],
+    "room_refusal": [
+        *("batch", "batches_active", "batches_resuming", "changes", "webhook_endpoints", "webhook_announced"),
+        *("api_key", "reserved", "spending", "pace"),
+    ],
     "key_refusal": ["api_key", "reserved", "spending", "pace"],
     "reserve": ["reserved", "spending"],
     "settle": ["reserved", "spending"],

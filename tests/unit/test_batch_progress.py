@@ -6,12 +6,14 @@ import io
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from imagequeue.batch_events import CountsView
 from imagequeue.batch_views import BatchView, PauseView, ResultLine
 from imagequeue.batches import BatchState, LineState
 from imagequeue.cli.batch_folder import BatchFolder
+from imagequeue.cli.batch_pauses import whys
 from imagequeue.cli.batch_progress import BatchPanel, Rate
 from imagequeue.jobs import PriceEstimate
 from imagequeue.views import ImageView
@@ -73,7 +75,34 @@ def test_the_panel_says_what_a_batch_waits_for_and_what_is_not_certain() -> None
     pause = PauseView(code="asked", message="You asked for it.", resumes_at=None)
     paused = BATCH.model_copy(update={"state": BatchState.PAUSED, "pause": pause, "eta_seconds": None})
     assert "You asked for it." in drawn(paused, 0)
+    assert f"imagequeue batch resume {BATCH.id}" in drawn(paused, 0)
     assert "left" not in drawn(paused, 0)
+
+
+@pytest.mark.parametrize(
+    ("code", "resumes_at", "why", "command"),
+    [
+        ("asked", None, "You asked for it.", "resume"),
+        ("max_cost_usd", None, "$21.73 of --max-cost, $60.00, are spent", "set"),
+        ("budget_exceeded", NOW, "It goes on by itself at 2026-0", "resume"),
+        ("budget_exceeded", None, "The line alone exceeds it: it goes on once", "resume"),
+        ("newer", None, "what a newer API says", "resume"),
+    ],
+)
+def test_a_pause_is_told_with_the_command_that_ends_it_and_not_with_the_apis_ways(
+    code: str, resumes_at: datetime | None, why: str, command: str
+) -> None:
+    said = "what a newer API says" if code == "newer" else f"PATCH /v1/batches/{BATCH.id}"
+    pause = PauseView(code=code, message=said, resumes_at=resumes_at)
+    (told,) = whys(BATCH.model_copy(update={"state": BatchState.PAUSED, "pause": pause}))
+    assert why in told
+    assert f"imagequeue batch {command} {BATCH.id}" in told
+    assert "/v1/" not in told
+
+
+def test_what_a_batch_waits_for_has_the_names_of_options() -> None:
+    waiting = BATCH.model_copy(update={"waiting_for": "lines to settle: the next one could exceed max_cost_usd"})
+    assert whys(waiting) == ["waits for lines to settle: the next one could exceed --max-cost"]
 
 
 def test_the_rate_is_that_of_the_last_minute() -> None:

@@ -12,14 +12,14 @@ from typing import Any, cast
 import pytest
 
 from api.batch_pages import duration, money, spanned
-from imagequeue.batch_lines import ReadLine
+from imagequeue.batch_lines import LineOutcome, ReadLine
 from imagequeue.batch_reports import make_report
 from imagequeue.batch_views import BatchView, CountsView
 from imagequeue.batches import BatchState, LineRecord, LineState
 from imagequeue.contact_tiles import columns, pages_of
 from imagequeue.errors import ImageNotFound, ObjectsUnavailable
 from imagequeue.image_archive import ImageArchive
-from imagequeue.jobs import Attempt, Image, Job, JobError, JobState, NewJob, PriceEstimate
+from imagequeue.jobs import Attempt, Image, Job, JobError, JobState, NewJob, PriceEstimate, outcome_of
 from imagequeue.objects import ObjectStore
 from imagequeue.requests import GenerateRequest
 
@@ -68,6 +68,13 @@ def line(
     return ReadLine(LineRecord(number, state, job.id), f"line-{number}", job, None)
 
 
+def outcomes(*lines: ReadLine) -> list[LineOutcome]:
+    """What a report is told of them."""
+    return [
+        LineOutcome(one.record, one.custom_id, outcome_of(one.job) if one.job else None, one.fault) for one in lines
+    ]
+
+
 def batch(**changes: object) -> BatchView:
     """A batch that took a minute."""
     began = datetime.fromtimestamp(BEGAN / 1000, UTC)
@@ -98,7 +105,7 @@ def batch(**changes: object) -> BatchView:
 
 
 def test_percentiles_are_times_that_lines_really_took() -> None:
-    report = make_report(batch(), [line(number, seconds=number + 1) for number in range(100)])
+    report = make_report(batch(), outcomes(*(line(number, seconds=number + 1) for number in range(100))))
     assert report.line_seconds
     assert report.line_seconds.model_dump() == {"lines": 100, "p50": 50, "p95": 95, "longest": 100}
     assert [slow.seconds for slow in report.slowest] == list(range(100, 90, -1))
@@ -119,7 +126,7 @@ def test_refusals_are_counted_by_what_the_safety_system_names_and_failures_by_th
         fault,
         line(10, LineState.CANCELLED),
     ]
-    report = make_report(batch(), lines)
+    report = make_report(batch(), outcomes(*lines))
     assert [(one.reason, one.lines) for one in report.refusals] == [
         ("violence, self-harm", 6),
         ("moderation_blocked", 1),
@@ -134,7 +141,7 @@ def test_refusals_are_counted_by_what_the_safety_system_names_and_failures_by_th
 
 def test_repeated_and_reused_lines_are_counted() -> None:
     reused = line(0, reused_from="job_1", started_at=None, attempts=())
-    report = make_report(batch(), [reused, line(1, tries=3), line(2)])
+    report = make_report(batch(), outcomes(reused, line(1, tries=3), line(2)))
     assert (report.reused_lines, report.repeated_lines) == (1, 1)
     assert report.line_seconds
     assert report.line_seconds.lines == 2

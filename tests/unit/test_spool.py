@@ -18,7 +18,7 @@ MEMORY_DISK = Path("/dev/shm")
 JOB_ID = "job_01K0000000000000000000000A"
 FIRST, SECOND, THIRD = b"before " * 1000, b"while " * 1000, b"after"
 
-pytestmark = pytest.mark.skipif(not FULL_DISK.exists() or not MEMORY_DISK.is_dir(), reason="only Linux has them")
+needs_both_disks = pytest.mark.skipif(not FULL_DISK.exists() or not MEMORY_DISK.is_dir(), reason="only Linux has them")
 
 
 @pytest.fixture
@@ -69,6 +69,7 @@ def note_of(folder: SpoolFolder) -> AnswerNote:
     )
 
 
+@needs_both_disks
 def test_a_disk_that_is_full_from_the_start_sends_the_image_to_memory(folder: SpoolFolder) -> None:
     (folder.path / "0").symlink_to(FULL_DISK)
     file = OutputFile(folder.path / "0")
@@ -79,6 +80,7 @@ def test_a_disk_that_is_full_from_the_start_sends_the_image_to_memory(folder: Sp
     assert not (folder.path / "0").is_symlink(), "the disk is full: nothing stays there"
 
 
+@needs_both_disks
 def test_a_disk_that_fills_up_in_the_middle_loses_no_byte(folder: SpoolFolder) -> None:
     file = OutputFile(folder.path / "0")
     file.write(FIRST)
@@ -91,6 +93,7 @@ def test_a_disk_that_fills_up_in_the_middle_loses_no_byte(folder: SpoolFolder) -
     assert not (folder.path / "0").exists()
 
 
+@needs_both_disks
 def test_a_file_that_cannot_be_opened_on_disk_begins_in_memory(folder: SpoolFolder) -> None:
     file = OutputFile(folder.path / "missing" / "0")
     file.write(FIRST)
@@ -99,6 +102,7 @@ def test_a_file_that_cannot_be_opened_on_disk_begins_in_memory(folder: SpoolFold
     assert file.path.read_bytes() == FIRST
 
 
+@needs_both_disks
 def test_removing_the_folder_removes_what_it_had_in_memory(folder: SpoolFolder) -> None:
     (folder.path / "0").symlink_to(FULL_DISK)
     file = OutputFile(folder.path / "0")
@@ -110,6 +114,7 @@ def test_removing_the_folder_removes_what_it_had_in_memory(folder: SpoolFolder) 
     folder.remove()
 
 
+@needs_both_disks
 def test_when_memory_is_full_too_the_outcome_is_unknown(memory_folder: Path) -> None:
     (memory_folder / "0").symlink_to(FULL_DISK)
     file = OutputFile(memory_folder / "0")
@@ -118,6 +123,7 @@ def test_when_memory_is_full_too_the_outcome_is_unknown(memory_folder: Path) -> 
     file.close()
 
 
+@needs_both_disks
 def test_an_answer_in_memory_is_found_by_its_note(folder: SpoolFolder) -> None:
     (folder.path / "0").symlink_to(FULL_DISK)
     file = OutputFile(folder.path / "0")
@@ -137,6 +143,7 @@ def test_a_note_comes_back_as_it_was_kept(folder: SpoolFolder) -> None:
     assert [path.name for path in sorted(folder.path.iterdir())] == ["0", "answer.json"]
 
 
+@needs_both_disks
 def test_a_whole_note_is_not_lost_to_one_that_is_only_half_written(folder: SpoolFolder) -> None:
     (folder.path / "0").write_bytes(FIRST)
     folder.keep(note_of(folder))
@@ -180,6 +187,7 @@ def test_a_folder_with_nothing_but_inputs_holds_no_answer(folder: SpoolFolder) -
     assert not folder.holds_no_answer, "a piece of an answer, perhaps"
 
 
+@needs_both_disks
 def test_an_answer_that_moved_to_memory_is_one(folder: SpoolFolder) -> None:
     (folder.path / "0").symlink_to(FULL_DISK)
     file = OutputFile(folder.path / "0")

@@ -1,4 +1,4 @@
--- For scripts that take a batch's next line. Needs _batches.
+-- For scripts that take a batch's next line. Needs _budget and _batches.
 
 -- Why a line is not the next one to be taken; nil when it is: lines to be run again come first, then the cursor's. In the
 -- economy lane the cursor's lines are shipped.
@@ -53,4 +53,34 @@ local function wait_for_room(batch, batches_active, batches_resuming, changes, w
   end
   note_batch(batch, changes, webhook_endpoints, webhook_announced, batch_id, 'batch.paused', now)
   return 'paused'
+end
+
+-- Why so many lines, which may cost `most_cost` in all, may not begin: the batch's cap or the API key's limits have no room.
+-- nil when there is room; 'fewer' when there may be some for fewer lines; 'too_many_jobs' or 'too_fast', which pass soon;
+-- else as wait_for_room says. Nothing is reserved here.
+local function room_refusal(batch, batches_active, batches_resuming, changes, webhook_endpoints, webhook_announced, api_key,
+    reserved, spending, pace, batch_id, key_id, lines, most_cost, now)
+  local function no_room(reason, held, resumes_at)
+    if lines > 1 then
+      return 'fewer'
+    end
+    return wait_for_room(batch, batches_active, batches_resuming, changes, webhook_endpoints, webhook_announced, batch_id,
+      reason, held, resumes_at, now)
+  end
+
+  local cap, spent, held = unpack(redis.call('HMGET', batch, 'max_cost', 'spent', 'reserved'))
+  if cap and spent + held + most_cost > tonumber(cap) then
+    return no_room('max_cost_usd', tonumber(held))
+  end
+  local refusal = key_id ~= '' and key_refusal(api_key, reserved, spending, pace, most_cost, now)
+  if not refusal then
+    return nil
+  end
+  if refusal[1] == 'too_many_jobs' or refusal[1] == 'too_fast' then
+    redis.call('HSET', batch, 'waits_for', refusal[1])
+    return refusal[1]
+  end
+  -- What is dearer than the whole budget would be refused at its next beginning, too.
+  local fits = tonumber(most_cost) <= refusal[2]
+  return no_room('budget_exceeded', refusal[4], fits and budget_begins(refusal[1], now) or nil)
 end

@@ -14,8 +14,7 @@ local lines, most_cost = ARGV[7] + ARGV[11], ARGV[8] + ARGV[12]
 if redis.call('EXISTS', parcel_generations) == 1 or redis.call('EXISTS', parcel_edits) == 1 then
   return 'shipped'
 end
-local state, economy, next_line, cap, spent, held, owner =
-  unpack(redis.call('HMGET', batch, 'state', 'economy', 'next_line', 'max_cost', 'spent', 'reserved', 'owner'))
+local state, economy, next_line, owner = unpack(redis.call('HMGET', batch, 'state', 'economy', 'next_line', 'owner'))
 if state ~= 'running' or not economy then
   return 'not_running'
 end
@@ -23,27 +22,10 @@ if next_line ~= first then
   return 'other_line'
 end
 local now = now_ms()
-
-local function no_room(reason, held_now, resumes_at)
-  if lines > 1 then
-    return 'fewer'
-  end
-  return wait_for_room(batch, batches_active, batches_resuming, changes, webhook_endpoints, webhook_announced, batch_id,
-    reason, tonumber(held_now), resumes_at, now)
-end
-
-if cap and spent + held + most_cost > tonumber(cap) then
-  return no_room('max_cost_usd', held)
-end
-if key_id ~= '' then
-  local refusal = key_refusal(api_key, reserved, spending, pace, most_cost, now)
-  if refusal and (refusal[1] == 'too_many_jobs' or refusal[1] == 'too_fast') then
-    redis.call('HSET', batch, 'waits_for', refusal[1])
-    return refusal[1]
-  end
-  if refusal then
-    return no_room('budget_exceeded', refusal[4], most_cost <= refusal[2] and budget_begins(refusal[1], now) or nil)
-  end
+local no_room = room_refusal(batch, batches_active, batches_resuming, changes, webhook_endpoints, webhook_announced, api_key,
+  reserved, spending, pace, batch_id, key_id, lines, most_cost, now)
+if no_room then
+  return no_room
 end
 
 local function store_parcel(parcel, id, endpoint, count, cost)

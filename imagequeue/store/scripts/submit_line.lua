@@ -17,27 +17,12 @@ if refused then
   return refused
 end
 local now = now_ms()
-
-local function no_room(reason, held, resumes_at)
-  return wait_for_room(batch, batches_active, batches_resuming, changes, webhook_endpoints, webhook_announced, batch_id,
-    reason, held, resumes_at, now)
-end
-
-local cap, spent, held = unpack(redis.call('HMGET', batch, 'max_cost', 'spent', 'reserved'))
-if cap and spent + held + most_cost > tonumber(cap) then
-  return no_room('max_cost_usd', tonumber(held))
+local no_room = room_refusal(batch, batches_active, batches_resuming, changes, webhook_endpoints, webhook_announced, api_key,
+  reserved, spending, pace, batch_id, key_id, 1, most_cost, now)
+if no_room then
+  return no_room
 end
 if key_id ~= '' then
-  local refusal = key_refusal(api_key, reserved, spending, pace, most_cost, now)
-  if refusal and (refusal[1] == 'too_many_jobs' or refusal[1] == 'too_fast') then
-    redis.call('HSET', batch, 'waits_for', refusal[1])
-    return refusal[1]
-  end
-  if refusal then
-    -- A line that is dearer than the whole budget would be refused at its next beginning, too.
-    local fits = tonumber(most_cost) <= refusal[2]
-    return no_room('budget_exceeded', refusal[4], fits and budget_begins(refusal[1], now) or nil)
-  end
   reserve(reserved, spending, job_id, most_cost)
 end
 begin_line(batch, batch_lines, batch_again, batch_earlier, batches_active, batch_id, line, string.sub(job_id, -ULID_BYTES))
