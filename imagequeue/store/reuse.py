@@ -136,12 +136,12 @@ def reuse_field(job: Job) -> str:
 def resolved_fingerprint(job: Job) -> str:
     """The fingerprint of an equal request whose images were uploaded."""
     request = job.request
-    if isinstance(request, EditRequest) and job.inputs:
-        uploads = [f"upload:{given.sha256}" for given in job.inputs]
-        count = len(request.images)
-        mask = uploads[count] if request.mask else None
-        request = request.model_copy(update={"images": tuple(uploads[:count]), "mask": mask})
-    return fingerprint(job.model, request)
+    if not isinstance(request, EditRequest) or not job.inputs:
+        return job.fingerprint
+    uploads = [f"upload:{given.sha256}" for given in job.inputs]
+    count = len(request.images)
+    mask = uploads[count] if request.mask else None
+    return fingerprint(job.model, request.model_copy(update={"images": tuple(uploads[:count]), "mask": mask}))
 
 
 def _digest(hexadecimal: str) -> str:
