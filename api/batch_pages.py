@@ -16,6 +16,7 @@ from api.context import the_owner, the_queue
 from imagequeue.batch_views import BatchView
 from imagequeue.batches import LineState
 from imagequeue.jobs import PriceEstimate
+from imagequeue.rate_limits import rate_in_words
 
 _TEMPLATE: Final = "batch_report.html"
 _STATES: Final = (
@@ -49,6 +50,7 @@ def report_page(batch_id: str, page: int) -> Response:
         style=_style(),
         data_url=_data_url,
         duration=duration,
+        rate_in_words=rate_in_words,
         money=money,
         spanned=spanned,
         moment=_moment,

@@ -13,7 +13,7 @@ from imagequeue.estimates import BATCH_SHARE, Duration, LimitName, Pace, Tally, 
 from imagequeue.key_service import KeyService
 from imagequeue.manifests.lines import BadLine, ManifestLine, Sieve
 from imagequeue.manifests.views import LineView, line_view, line_violations
-from imagequeue.rate_limits import LimiterState
+from imagequeue.rate_limits import LimiterState, rate_in_words
 from imagequeue.settings import Settings
 from imagequeue.store.fleet import FleetStore
 from imagequeue.store.limiter import LimiterStore
@@ -108,7 +108,7 @@ def _limits(tally: Tally) -> tuple[SpendingLimitView, ...]:
 def _summary(tally: Tally, duration: Duration, per_minute: float) -> str:
     """`500 images at 20 per minute: about 25 min, $26.50`."""
     images = f"{tally.images:,} image{'s' * (tally.images != 1)}"
-    pace = f" at {per_minute:.3g} per minute" if per_minute and duration.bound != "completion_window" else ""
+    pace = f" at {rate_in_words(per_minute)} per minute" if per_minute and duration.bound != "completion_window" else ""
     time = in_words(duration.seconds)
     time = f"within {time}" if duration.bound == "completion_window" else f"about {time}"
     return f"{images}{pace}: {time}, {in_dollars(tally.price.expected_usd)}"

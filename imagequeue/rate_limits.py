@@ -84,7 +84,7 @@ class LimiterState:
         """In brackets, how fast the limit lets jobs go and when it will probably be this one's turn."""
         if not self.images_per_minute:
             return ""
-        return f" ({self.images_per_minute:.3g} images a minute: about {self.seconds_until(position):.0f} s)"
+        return f" ({rate_in_words(self.images_per_minute)} images a minute: about {self.seconds_until(position):.0f} s)"
 
     def seconds_until(self, position: int) -> float:
         """When it will probably be the turn of the job at this place, as far as a limit holds it back."""
@@ -101,6 +101,11 @@ class LimiterState:
         if self.paused_until is not None:
             return f"the end of a pause at {_clock(self.paused_until)} that OpenAI asked for: {self.pause_text}"
         return None
+
+
+def rate_in_words(per_minute: float) -> str:
+    """A rate for people: `0.5`, `20`, `1,250`."""
+    return f"{per_minute:,.0f}" if per_minute >= 10 else f"{per_minute:.2g}"
 
 
 def _images_per_minute(fields: Mapping[str, str], now: int) -> float:
