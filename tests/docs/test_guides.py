@@ -116,6 +116,7 @@ def test_the_guide_of_batches_over_http_runs_to_its_results(stack: Stack, tmp_pa
     assert {line["state"] for line in results} == {"succeeded"}
     assert [line["position"] for line in rest] == [3, 4, 5]
     assert json.loads((tmp_path / "cancelled.json").read_text())["state"] in ("cancelled", "completed")
+    assert json.loads((tmp_path / "deleted.json").read_text())["code"] == "batch_not_found"
     assert len(json.loads((tmp_path / "jobs.json").read_text())["jobs"]) == 2
 
 
@@ -125,6 +126,8 @@ def test_the_guide_of_batches_runs_stops_at_the_cap_and_saves_every_image_once(s
     assert run.returncode == 0, told
     for said in ("stopped at the cap", "all but the refused one", "refused again", "crest refused"):
         assert said in run.stdout, told
+    deleted = run.stdout.splitlines()[-2]
+    assert deleted.startswith("batch_"), told
     names = {"dawn.png", "night.png", "fog-0.png", "fog-1.png"}
     assert {one.name for one in (tmp_path / "lighthouses").glob("*.png")} == names
     with ZipFile(tmp_path / "lighthouses.zip") as archive:

@@ -11,7 +11,7 @@ from picture_kit import mask, png
 
 from imagequeue.api_keys import LOCAL_OWNER
 from imagequeue.batch_requests import BatchChange
-from imagequeue.batches import BatchState, LineState
+from imagequeue.batches import BatchNotFound, BatchRunning, BatchState, LineState
 from imagequeue.errors import InvalidRequest
 
 GENERATIONS = "BATCH /v1/images/generations"
@@ -134,6 +134,8 @@ def test_a_cancelled_batch_keeps_what_was_done_and_costs_nothing_more(lane: Lane
     lane.fleet.sandbox.add_fault_at(GENERATIONS, {"hang": True}, prompt=f"{lane.words} slow")
     batch = lane.submit([lane.line("quick"), lane.line("slow")])
     lane.fleet.eventually(lambda: any(call["outcome"] == "answered" for call in lane.calls()))
+    with pytest.raises(BatchRunning, match="has not ended"):
+        lane.fleet.queue.batches.delete(batch.id, owner=LOCAL_OWNER)
     lane.fleet.queue.batches.cancel(batch.id, owner=LOCAL_OWNER)
     ended = lane.over(batch)
     states = {name: line.state.value for name, line in lane.results(ended).items()}
@@ -141,6 +143,19 @@ def test_a_cancelled_batch_keeps_what_was_done_and_costs_nothing_more(lane: Lane
     assert (ended.state, ended.reserved_usd) == (BatchState.CANCELLED, 0)
     assert ended.cost_usd_estimated == pytest.approx(lane.bill(), abs=1e-5)
     lane.fleet.eventually(lane.nothing_left)
+    lane.fleet.queue.batches.delete(batch.id, owner=LOCAL_OWNER)
+    with pytest.raises(BatchNotFound):
+        lane.look(batch)
+
+
+def test_a_batch_is_not_deleted_before_its_files_at_openai_are(lane: Lane) -> None:
+    lane.fleet.sandbox.add_fault_at("DELETE /v1/files/{file_id}", {"delay": 5})
+    ended = lane.over(lane.submit([lane.line("only")]))
+    with pytest.raises(BatchRunning, match="has files at OpenAI that are being deleted"):
+        lane.fleet.queue.batches.delete(ended.id, owner=LOCAL_OWNER)
+    assert lane.look(ended).counts.succeeded == 1
+    lane.fleet.eventually(lane.nothing_left)
+    lane.fleet.queue.batches.delete(ended.id, owner=LOCAL_OWNER)
 
 
 def test_a_lost_answer_about_a_new_batch_never_makes_a_second_one(lane: Lane) -> None:
